@@ -1,0 +1,42 @@
+"""The course's one package: data, losses, models, metrics, training, shipped weights, pictures.
+
+Importing `vae_utils` is cheap; TensorFlow loads when a name that needs it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_ROOM_OF = {
+    "load_mnist": "data",
+    "split_validation": "data",
+    "reconstruction_loss": "losses",
+    "kl_divergence": "losses",
+    "build_encoder": "models",
+    "build_decoder": "models",
+    "Sampler": "models",
+    "VAE": "models",
+    "negative_elbo": "metrics",
+    "importance_weighted_bound": "metrics",
+    "kl_per_dimension": "metrics",
+    "active_units": "metrics",
+    "train": "training",
+    "load_pretrained": "pretrained",
+    "pretrained_metrics": "pretrained",
+}
+_ROOMS = ("backend", "data", "losses", "models", "metrics", "training", "pretrained", "plots")
+
+__all__ = sorted(_ROOM_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOM_OF:
+        return getattr(import_module(f"vae_utils.{_ROOM_OF[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"vae_utils.{name}")
+    raise AttributeError(f"module 'vae_utils' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF, *_ROOMS})

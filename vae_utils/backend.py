@@ -1,0 +1,38 @@
+"""The one door to Keras: imports it on the TensorFlow backend without TensorFlow's start-up chatter.
+
+TensorFlow writes a few lines to the process' standard error when it loads and when it first computes,
+past Python and past `TF_CPP_MIN_LOG_LEVEL`. In a notebook they would land in the output. Errors of the
+import itself are raised as always.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextmanager
+def _stderr_to_null() -> Iterator[None]:
+    """Send file descriptor 2 to the null device for a moment."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+with _stderr_to_null():
+    import keras
+
+    keras.ops.convert_to_numpy(keras.ops.zeros(()))  # the first computation wakes the devices, and says so
+
+__all__ = ["keras"]

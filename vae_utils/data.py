@@ -1,0 +1,197 @@
+"""The data room: real MNIST from the package's own file, and the checks every image passes.
+
+Images are `(batch, 28, 28, 1) float32 in [0, 1]`, labels `(batch,) int64`. Numpy only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+MNIST_PATH = Path(__file__).parent / "assets" / "mnist.npz"
+
+# The last training digits are kept for choosing models; the test digits are for the final numbers only.
+VALIDATION_SIZE = 5_000
+
+# MD5 of each array as the original IDX file (header + bytes), as published with MNIST.
+# LeCun, Cortes and Burges, "The MNIST database of handwritten digits", CC BY-SA 3.0.
+_MNIST_MD5 = {
+    "x_train": "6bbc9ace898e44ae57da46a324031adb",
+    "y_train": "a25bea736e30d166cdddb491f175f624",
+    "x_test": "2646ac647ad5339dbf082846283269ea",
+    "y_test": "27ae3e4e09519cfbb04c329615203637",
+}
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def load_mnist(limit: int | None = None, path: str | Path = MNIST_PATH) -> tuple[Arrays, Arrays]:
+    """The 70,000 MNIST digits, or a class-balanced part of them.
+
+    Args:
+        limit: keep this many training and this many test digits (all of a split if it has fewer), the
+            same number of each class up to one, in the original order. `None` keeps everything.
+        path: the `.npz` file; the package's own unless you say otherwise.
+
+    Returns:
+        `(x_train, y_train), (x_test, y_test)`: images `(n, 28, 28, 1) float32 in [0, 1]` and labels
+        `(n,) int64` in 0…9; n is 60,000 and 10,000 without a limit.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        ValueError: the file is damaged (its MD5 is not the published one), or `limit` is below 10.
+    """
+    if limit is not None and limit < 10:
+        raise ValueError(f"limit must be at least 10, one digit of each class, but is {limit}.")
+    arrays = _read_mnist(Path(path))
+    splits = []
+    for split in ("train", "test"):
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        if limit is not None and limit < len(x):
+            keep = balanced_indices(y, limit)
+            x, y = x[keep], y[keep]
+        splits.append((as_images(x), y.astype(np.int64)))
+    return splits[0], splits[1]
+
+
+def _read_mnist(path: Path) -> dict[str, np.ndarray]:
+    """The four uint8 arrays of the file, verified."""
+    remedy = "restore it with `git checkout -- vae_utils/assets/mnist.npz` or install the package again"
+    if not path.is_file():
+        raise FileNotFoundError(f"The MNIST file {path.name} is missing from {path.parent}: {remedy}.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _MNIST_MD5}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        raise ValueError(f"The MNIST file {path} cannot be read ({error}): {remedy}.") from error
+    for name, expected in _MNIST_MD5.items():
+        if _idx_md5(arrays[name]) != expected:
+            raise ValueError(f"The MNIST file {path} is damaged ({name} fails its checksum): {remedy}.")
+    return arrays
+
+
+def _idx_md5(array: np.ndarray) -> str:
+    """MD5 of a uint8 array written as an IDX file: magic number, sizes, bytes."""
+    header = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
+    return hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest()
+
+
+def balanced_indices(y: np.ndarray, limit: int) -> np.ndarray:
+    """Sorted indices of `limit` items, the first ones of each class, as many of each class as possible.
+
+    Args:
+        y: `(n,) int` labels.
+        limit: how many to keep, at most n.
+
+    Returns:
+        `(limit,) int64` indices into `y`, rising.
+    """
+    rank = np.empty(len(y), dtype=np.int64)  # 0 for the first 3, 1 for the second 3, and so on
+    for label in np.unique(y):
+        where = np.flatnonzero(y == label)
+        rank[where] = np.arange(len(where))
+    return np.sort(np.lexsort((y, rank))[:limit])
+
+
+def split_validation(x: np.ndarray, size: int = VALIDATION_SIZE) -> Arrays:
+    """Training and validation part of the training digits: the last `size` validate.
+
+    With fewer than two `size` digits (a class on a limit), the last tenth validates.
+
+    Args:
+        x: `(n, …)`, n ≥ 2.
+        size: number of validation items.
+
+    Returns:
+        `x[:-size], x[-size:]`.
+    """
+    if len(x) < 2:
+        raise ValueError(f"At least 2 images are needed to train and to validate, but there are {len(x)}.")
+    size = size if len(x) >= 2 * size else max(1, len(x) // 10)
+    return x[:-size], x[-size:]
+
+
+def as_images(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels 0…255, `(batch, 28, 28) uint8`, as `(batch, 28, 28, 1) float32 in [0, 1]`."""
+    return pixels[..., np.newaxis].astype(np.float32) / np.float32(255)
+
+
+def check_images(x: np.ndarray, name: str = "x", channels: int = 1) -> np.ndarray:
+    """`x` itself as float32, if it is a batch of images by our contract.
+
+    Args:
+        x: anything array-like.
+        name: what to call it in the message.
+        channels: 1 for grey, 3 for colour.
+
+    Returns:
+        `(batch, 28, 28, channels) float32 in [0, 1]`; a view of `x` where it already is that.
+
+    Raises:
+        ValueError: wrong shape, no number, NaN, or outside [0, 1]; the message says what to do.
+    """
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold numbers, but its type is {x.dtype}.")
+    if x.ndim != 4 or x.shape[1:] != (28, 28, channels):
+        hint = " (add the missing batch or channel axis, for example x[np.newaxis] or x[..., np.newaxis])"
+        raise ValueError(
+            f"{name} must have the shape (batch, 28, 28, {channels}), but has {x.shape}"
+            + (hint if x.ndim in (2, 3) else "")
+            + "."
+        )
+    x = x.astype(np.float32, copy=False)
+    if x.size:
+        low, high = float(x.min()), float(x.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise ValueError(f"{name} holds NaN or infinite pixels: remove those images or repair them first.")
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{name} must lie in [0, 1], but reaches from {low:.3g} to {high:.3g}: "
+                "divide grey levels by 255, or clip."
+            )
+    return x
+
+
+def add_gaussian_noise(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """`x` plus `level` times standard normal noise per pixel, clipped to [0, 1].
+
+    Args:
+        x: `(batch, 28, 28, channels) float32 in [0, 1]`.
+        level: standard deviation of the noise before clipping, in units of the pixel range, 0 or more.
+        rng: source of the noise; the same state gives the same noise.
+
+    Returns:
+        a new array of the same shape, float32 in [0, 1].
+
+    Raises:
+        ValueError: `level` is negative or NaN.
+    """
+    if not level >= 0:
+        raise ValueError(f"The noise level must be 0 or more, but is {level}.")
+    noise = rng.standard_normal(x.shape, dtype=np.float32)
+    return np.clip(x + np.float32(level) * noise, 0.0, 1.0)
+
+
+def add_salt_and_pepper(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """`x` with a share `level` of its pixels replaced, half of them by black and half by white.
+
+    Args:
+        x: `(batch, 28, 28, channels) float32 in [0, 1]`.
+        level: share of pixels that are replaced, in [0, 1].
+        rng: source of the noise; the same state gives the same noise.
+
+    Returns:
+        a new array of the same shape, float32 in [0, 1].
+
+    Raises:
+        ValueError: `level` is outside [0, 1].
+    """
+    if not 0 <= level <= 1:
+        raise ValueError(f"The share of replaced pixels must lie in [0, 1], but is {level}.")
+    draw = rng.random(x.shape[:-1], dtype=np.float32)[..., np.newaxis]
+    return np.where(draw < level / 2, np.float32(0), np.where(draw < level, np.float32(1), x))
