@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _ROOM_OF = {
+    "load_fashion_mnist": "data",
     "load_mnist": "data",
     "split_validation": "data",
     "reconstruction_loss": "losses",

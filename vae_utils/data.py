@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
 MNIST_PATH = Path(__file__).parent / "assets" / "mnist.npz"
+FASHION_PATH = Path(__file__).parent / "assets" / "fashion_mnist_1000.npz"
 
 # The last training digits are kept for choosing models; the test digits are for the final numbers only.
 VALIDATION_SIZE = 5_000
@@ -25,6 +27,9 @@ _MNIST_MD5 = {
     "x_test": "2646ac647ad5339dbf082846283269ea",
     "y_test": "27ae3e4e09519cfbb04c329615203637",
 }
+
+# The same for the first 1,000 test images of Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, MIT licence).
+_FASHION_MD5 = {"x": "8a1b719f9f0735f54c6f9ef07f01fe5c", "y": "e27076c4666f2f7b7b7ba19675567282"}
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -47,7 +52,7 @@ def load_mnist(limit: int | None = None, path: str | Path = MNIST_PATH) -> tuple
     """
     if limit is not None and limit < 10:
         raise ValueError(f"limit must be at least 10, one digit of each class, but is {limit}.")
-    arrays = _read_mnist(Path(path))
+    arrays = _read_verified(Path(path), _MNIST_MD5)
     splits = []
     for split in ("train", "test"):
         x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
@@ -58,19 +63,36 @@ def load_mnist(limit: int | None = None, path: str | Path = MNIST_PATH) -> tuple
     return splits[0], splits[1]
 
 
-def _read_mnist(path: Path) -> dict[str, np.ndarray]:
-    """The four uint8 arrays of the file, verified."""
-    remedy = "restore it with `git checkout -- vae_utils/assets/mnist.npz` or install the package again"
+def load_fashion_mnist(path: str | Path = FASHION_PATH) -> Arrays:
+    """A thousand pictures of clothes, for what a model of digits has never seen.
+
+    Args:
+        path: the `.npz` file; the package's own unless you say otherwise.
+
+    Returns:
+        `x, y`: images `(1000, 28, 28, 1) float32 in [0, 1]` and labels `(1000,) int64` in 0…9.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        ValueError: the file is damaged.
+    """
+    arrays = _read_verified(Path(path), _FASHION_MD5)
+    return as_images(arrays["x"]), arrays["y"].astype(np.int64)
+
+
+def _read_verified(path: Path, checksums: dict[str, str]) -> dict[str, np.ndarray]:
+    """The uint8 arrays of a data file, each with the checksum it must have."""
+    remedy = f"restore it with `git checkout -- vae_utils/assets/{path.name}` or install the package again"
     if not path.is_file():
-        raise FileNotFoundError(f"The MNIST file {path.name} is missing from {path.parent}: {remedy}.")
+        raise FileNotFoundError(f"The data file {path.name} is missing from {path.parent}: {remedy}.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in _MNIST_MD5}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
-        raise ValueError(f"The MNIST file {path} cannot be read ({error}): {remedy}.") from error
-    for name, expected in _MNIST_MD5.items():
+            arrays = {name: file[name] for name in checksums}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"The data file {path} cannot be read ({error}): {remedy}.") from error
+    for name, expected in checksums.items():
         if _idx_md5(arrays[name]) != expected:
-            raise ValueError(f"The MNIST file {path} is damaged ({name} fails its checksum): {remedy}.")
+            raise ValueError(f"The data file {path} is damaged ({name} fails its checksum): {remedy}.")
     return arrays
 
 
