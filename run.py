@@ -16,7 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-STAMP = VENV / "installed.txt"
 OLDEST, NEWEST = (3, 11), (3, 13)
 DEFAULT_PORT = 8888
 
@@ -87,31 +86,45 @@ def dotted(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version[:2])
 
 
-def fingerprint() -> str:
-    """Changes when the dependencies, the interpreter or the folder do."""
-    digest = hashlib.sha256(f"{sys.version_info[:2]} {ROOT}".encode())
-    for name in ("pyproject.toml", "constraints.txt"):
-        digest.update((ROOT / name).read_bytes())
-    return digest.hexdigest()
+def made_with() -> str:
+    """The interpreter and the folder that an environment belongs to; it works with no other."""
+    return f"{sys.version_info[:2]} {ROOT}"
+
+
+def dependencies() -> str:
+    """Changes when what is to be installed does."""
+    names = ("pyproject.toml", "constraints.txt")
+    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+
+
+def stamped(name: str, text: str) -> bool:
+    """Whether the environment carries this stamp: a step that was finished with this text."""
+    stamp = VENV / name
+    return PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == text
 
 
 def prepare() -> None:
     """Make `.venv` and install into it, unless it is up to date."""
-    wanted = fingerprint()
-    if PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted:
+    if stamped("made.txt", made_with()) and stamped("installed.txt", dependencies()):
         return
     print("Setting up the environment in .venv; this takes a few minutes the first time.", flush=True)
-    STAMP.unlink(missing_ok=True)
-    venv = [sys.executable, "-m", "venv", "--clear", str(VENV)]
     install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[dev]"]
-    for step in (venv, install):
-        if subprocess.call(step, cwd=ROOT) != 0:
-            raise SetupError(
-                "Setting up the environment failed (see above): check the network and the free disk space "
-                "(3 GB), then run the command again."
-            )
-    STAMP.write_text(wanted)
+    if not stamped("made.txt", made_with()):
+        step([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        (VENV / "made.txt").write_text(made_with(), encoding="utf-8")
+    (VENV / "installed.txt").unlink(missing_ok=True)
+    step(install)
+    (VENV / "installed.txt").write_text(dependencies(), encoding="utf-8")
+
+
+def step(command: list[str]) -> None:
+    """One step of setting up."""
+    if subprocess.call(command, cwd=ROOT) != 0:
+        raise SetupError(
+            "Setting up the environment failed (see above): check the network and the free disk space (3 GB), "
+            "then run the command again."
+        )
 
 
 # --- the commands ------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 _ROOM_OF = {
     "load_fashion_mnist": "data",
     "load_mnist": "data",
+    "pixel_log_odds": "data",
     "split_validation": "data",
     "reconstruction_loss": "losses",
     "kl_divergence": "losses",

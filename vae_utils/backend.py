@@ -21,8 +21,9 @@ def _stderr_to_null() -> Iterator[None]:
     """Send file descriptor 2 to the null device for a moment."""
     sys.stderr.flush()
     saved = os.dup(2)
-    with open(os.devnull, "wb") as null:
-        os.dup2(null.fileno(), 2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
     try:
         yield
     finally:

@@ -137,6 +137,19 @@ def split_validation(x: np.ndarray, size: int = VALIDATION_SIZE) -> Arrays:
     return x[:-size], x[-size:]
 
 
+def pixel_log_odds(x: np.ndarray) -> np.ndarray:
+    """Log-odds of every pixel of the average image: the logits that draw it.
+
+    Args:
+        x: `(n, 28, 28, channels) float32 in [0, 1]`, n ≥ 1.
+
+    Returns:
+        `(28, 28, channels) float32`; pixels that are always black or white get the log-odds of 1 % or 99 %.
+    """
+    mean = np.clip(x.mean(axis=0, dtype=np.float64), 0.01, 0.99)
+    return np.log(mean / (1 - mean)).astype(np.float32)
+
+
 def as_images(pixels: np.ndarray) -> np.ndarray:
     """Grey levels 0…255, `(batch, 28, 28) uint8`, as `(batch, 28, 28, 1) float32 in [0, 1]`."""
     return pixels[..., np.newaxis].astype(np.float32) / np.float32(255)
@@ -217,3 +230,83 @@ def add_salt_and_pepper(x: np.ndarray, level: float, rng: np.random.Generator) -
         raise ValueError(f"The share of replaced pixels must lie in [0, 1], but is {level}.")
     draw = rng.random(x.shape[:-1], dtype=np.float32)[..., np.newaxis]
     return np.where(draw < level / 2, np.float32(0), np.where(draw < level, np.float32(1), x))
+
+
+# One colour per class for `colour_digits`: ten hues round the wheel, even digits vivid, odd digits pale.
+DIGIT_COLOURS = np.array(
+    [
+        (1.00, 0.10, 0.10), (1.00, 0.73, 0.45), (0.82, 1.00, 0.10), (0.62, 1.00, 0.45), (0.10, 1.00, 0.46),
+        (0.45, 1.00, 1.00), (0.10, 0.46, 1.00), (0.56, 0.45, 1.00), (0.82, 0.10, 1.00), (1.00, 0.45, 0.78),
+    ],
+    dtype=np.float32,
+)  # fmt: skip
+
+
+def add_watermark(
+    x: np.ndarray,
+    rng: np.random.Generator,
+    size: tuple[float, float] = (12.0, 20.0),
+    opacity: tuple[float, float] = (0.4, 0.8),
+) -> tuple[np.ndarray, np.ndarray]:
+    """`x` with a white © blended in, at a place, size and opacity drawn for each image.
+
+    Where the stamp covers a pixel by s, the pixel becomes (1 − s) x + s.
+
+    Args:
+        x: `(batch, 28, 28, channels) float32 in [0, 1]`; the batch may be empty.
+        rng: source of place, size and opacity; the same state gives the same stamps.
+        size: smallest and largest diameter in pixels, within 1…28; the whole stamp stays inside the image.
+        opacity: smallest and largest opacity, within 0…1; 1 hides what lies below.
+
+    Returns:
+        `(x_marked, stamp)`: a new array of the shape of `x`, and `(batch, 28, 28, 1)`, how far each pixel
+        is covered; both float32 in [0, 1].
+
+    Raises:
+        ValueError: `size` or `opacity` is out of range or falls.
+    """
+    if not 1 <= size[0] <= size[1] <= 28:
+        raise ValueError(f"size must be two rising diameters from 1 to 28 pixels, but is {size}.")
+    if not 0 <= opacity[0] <= opacity[1] <= 1:
+        raise ValueError(f"opacity must be two rising numbers from 0 to 1, but is {opacity}.")
+    column = (len(x), 1, 1, 1)
+    radius = rng.uniform(*size, column) / 2
+    centre_x, centre_y = (rng.uniform(radius, 28 - radius, column) for _ in range(2))
+    alpha = rng.uniform(*opacity, column)
+    pixel = np.arange(28) + 0.5
+    dx, dy = pixel[:, np.newaxis] - centre_x, pixel[:, np.newaxis, np.newaxis] - centre_y
+    distance = np.hypot(dx, dy)
+    ring = np.clip(0.12 * radius - np.abs(distance - 0.88 * radius) + 0.5, 0, 1)  # soft over one pixel
+    letter = np.clip(0.12 * radius - np.abs(distance - 0.42 * radius) + 0.5, 0, 1)
+    letter = np.where(dx > np.abs(dy), 0, letter)  # the C is open to the right
+    stamp = (alpha * np.maximum(ring, letter)).astype(np.float32)
+    return (1 - stamp) * x + stamp, stamp
+
+
+def colour_digits(
+    x: np.ndarray, y: np.ndarray, rng: np.random.Generator, coin_classes: tuple[int, ...] = ()
+) -> np.ndarray:
+    """Grey digits in colour: the class decides the colour, except where a coin may replace it.
+
+    Args:
+        x: `(batch, 28, 28, 1) float32 in [0, 1]`; the batch may be empty.
+        y: `(batch,) int` labels in 0…9.
+        rng: source of the coin tosses; the same state gives the same colours.
+        coin_classes: a digit of one of these classes takes its colour of `DIGIT_COLOURS` or the
+            complement, 1 − colour, each with probability ½.
+
+    Returns:
+        `(batch, 28, 28, 3) float32 in [0, 1]`, the grey level times the digit's colour.
+
+    Raises:
+        ValueError: `x` is not grey, `y` is not as long, or a label lies outside 0…9.
+    """
+    y = np.asarray(y)
+    if x.ndim != 4 or x.shape[-1] != 1 or y.shape != x.shape[:1]:
+        raise ValueError(f"x must be (batch, 28, 28, 1) and y (batch,), but are {x.shape} and {y.shape}.")
+    if len(y) and not (y.min() >= 0 and y.max() <= 9):
+        raise ValueError(f"Labels must lie in 0…9, but reach from {y.min()} to {y.max()}.")
+    colours = DIGIT_COLOURS[y]
+    tossed = np.isin(y, coin_classes) & (rng.random(len(y)) < 0.5)
+    colours = np.where(tossed[:, np.newaxis], 1 - colours, colours)
+    return x * colours[:, np.newaxis, np.newaxis, :]

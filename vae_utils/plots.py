@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -94,6 +95,21 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str) -> tuple[Figure, np.n
     return figure, axes[:, 0]
 
 
+def image_sheet(images: np.ndarray, title: str, columns: int = 10) -> tuple[Figure, Axes]:
+    """Images in rows on one sheet.
+
+    Args:
+        images: `(n, height, width, channels)` in [0, 1].
+        title: what the picture shows.
+        columns: images per row.
+    """
+    rows = -(-len(images) // columns)
+    figure, ax = plt.subplots(figsize=(columns, rows + 0.5), layout="constrained")
+    show_picture(ax, tile_images(images, columns, gap=2))
+    ax.set_title(title, fontsize=FONT_SIZE + 2)
+    return figure, ax
+
+
 def image_sheets(sheets: Mapping[str, np.ndarray], title: str, columns: int = 8) -> tuple[Figure, np.ndarray]:
     """Sheets of images side by side, each under its name.
 
@@ -153,7 +169,9 @@ def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Fig
     )
     loss_curves(log, axes=[axes["loss"], axes["reconstruction"], axes["kl"]])
     show_picture(axes["strip"], tile_images(np.concatenate([x, x_recon]), len(x), gap=2))
-    axes["strip"].set_ylabel("digit\n\n\n\nits recon-\nstruction", rotation=0, ha="right", va="center", fontsize=FONT_SIZE)
+    axes["strip"].set_ylabel(
+        "digit\n\n\n\nits recon-\nstruction", rotation=0, ha="right", va="center", fontsize=FONT_SIZE
+    )
     figure.suptitle(f"After epoch {log.epochs}: validation loss {log.validation['loss'][-1]:.1f} nats per image")
     return figure, axes
 
@@ -243,22 +261,16 @@ def architecture(columns: Mapping[str, Sequence[tuple[str, str, str]]], title: s
         ax.text(left + width / 2, pitch, name, fontsize=17, weight="bold", ha="center", va="center")
         for row, (what, shape, parameters) in enumerate(boxes):
             y = -row * pitch
-            ax.add_patch(
-                FancyBboxPatch(
-                    (left, y - height / 2), width, height, boxstyle="round,pad=0.08",
-                    facecolor=(*plt.matplotlib.colors.to_rgb(colour), 0.25), edgecolor=colour, linewidth=2,
-                )  # fmt: skip
-            )
+            face = (*to_rgb(colour), 0.25)
+            style = {"boxstyle": "round,pad=0.08", "facecolor": face, "edgecolor": colour, "linewidth": 2}
+            ax.add_patch(FancyBboxPatch((left, y - height / 2), width, height, **style))
             ax.text(left + 0.1, y + 0.15, what, fontsize=13.5, weight="bold", ha="left", va="center")
             ax.text(left + 0.1, y - 0.18, shape, fontsize=12.5, ha="left", va="center", family="monospace")
             ax.text(left + width - 0.1, y - 0.18, parameters, fontsize=11, ha="right", va="center", color="#444444")
             if row:
-                ax.add_patch(
-                    FancyArrowPatch(
-                        (left + width / 2, y + pitch - height / 2 - 0.08), (left + width / 2, y + height / 2 + 0.08),
-                        arrowstyle="-|>", mutation_scale=14, color="#444444", shrinkA=0, shrinkB=0,
-                    )  # fmt: skip
-                )
+                middle, tip = left + width / 2, y + height / 2 + 0.08
+                arrow = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#444444", "shrinkA": 0, "shrinkB": 0}
+                ax.add_patch(FancyArrowPatch((middle, tip + pitch - height - 0.16), (middle, tip), **arrow))
     ax.set_xlim(-0.3, 5.4 * len(columns) - 0.5)
     ax.set_ylim(-(depth - 1) * pitch - 0.6, pitch + 0.4)
     ax.axis("off")

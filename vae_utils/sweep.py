@@ -61,14 +61,15 @@ def train_one(run: Run, folder: Path) -> dict[str, Any]:
     """
     from vae_utils import training
     from vae_utils.backend import keras
-    from vae_utils.data import load_mnist, split_validation
+    from vae_utils.data import load_mnist, pixel_log_odds, split_validation
     from vae_utils.metrics import active_units, importance_weighted_bound, kl_per_dimension, negative_elbo
     from vae_utils.models import VAE, build_decoder, build_encoder
 
     (x, _), (x_test, _) = load_mnist(limit=run.limit)
     x_train, x_validation = split_validation(x)
     keras.utils.set_random_seed(run.seed)
-    vae = VAE(build_encoder(run.latent_dim), build_decoder(run.latent_dim), seed=run.seed)
+    decoder = build_decoder(run.latent_dim, pixel_log_odds(x_train))
+    vae = VAE(build_encoder(run.latent_dim), decoder, seed=run.seed)
     log = training.train(vae, x_train, x_validation, epochs=run.epochs, seed=run.seed, live=False)
     if log.interrupted:
         raise KeyboardInterrupt
@@ -109,7 +110,8 @@ def write_run(target: Path, record: dict[str, Any], vae: Any) -> None:
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    vae.save_weights(unfinished / "vae.weights.h5")
+    uncompiled = type(vae)(vae.encoder, vae.decoder, seed=vae.seed)  # without the optimizer's state, a third the size
+    uncompiled.save_weights(unfinished / "vae.weights.h5")
     (unfinished / "metrics.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     unfinished.rename(target)
 
@@ -144,7 +146,8 @@ def train_in_own_process(run: Run, folder: Path, threads: int) -> None:
     command = [sys.executable, "-m", "vae_utils.sweep", "--out", str(folder), "--epochs", str(run.epochs)]
     command += ["--sizes", str(run.latent_dim), "--seeds", str(run.seed), "--in-this-process"]
     command += ["--limit", str(run.limit)] if run.limit else []
-    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
+    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    environment = {**os.environ, **dict.fromkeys(names, str(threads))}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8"
     ) as process:

@@ -246,7 +246,8 @@ def train(
     training and keeps the weights reached.
 
     Args:
-        vae: a `VAE` or a model like it, freshly built after `keras.utils.set_random_seed(seed)` if the run is to be repeatable.
+        vae: a `VAE` or a model like it, built right after `keras.utils.set_random_seed(seed)` if the run is to
+            be repeatable.
         x_train: `(n, 28, 28, channels)` in [0, 1], n ≥ batch_size.
         x_validation: `(m, 28, 28, channels)` in [0, 1], m ≥ 1; never trained on.
         y_train, y_validation: targets, where they are not the images themselves (a denoising VAE).

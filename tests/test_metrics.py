@@ -1,0 +1,98 @@
+"""Bounds that are bounds, numbers that repeat, terms that add up."""
+
+import numpy as np
+import pytest
+
+from vae_utils import active_units, importance_weighted_bound, kl_per_dimension, metrics, negative_elbo, train
+from vae_utils.losses import reconstruction_loss
+
+
+@pytest.fixture(scope="module")
+def trained(digits):
+    from vae_utils import VAE, build_decoder, build_encoder
+    from vae_utils.backend import keras
+
+    keras.utils.set_random_seed(0)
+    vae = VAE(build_encoder(2), build_decoder(2))
+    train(vae, digits[0][:1800], digits[0][1800:], epochs=5, live=False)
+    return vae
+
+
+def test_negative_elbo_repeats_and_adds_up(trained, digits):
+    x = digits[0][:300]
+    first, again = negative_elbo(trained, x, draws=2), negative_elbo(trained, x, draws=2)
+    assert first == again
+    assert first["loss"] == pytest.approx(first["reconstruction_loss"] + first["kl_loss"])
+    assert negative_elbo(trained, x, draws=2, seed=1) != first
+
+
+def test_negative_elbo_agrees_with_evaluate(trained, digits):
+    x = digits[0][:1000]
+    trained.compile("adam")
+    keras_says = np.mean([trained.evaluate(x, verbose=0, return_dict=True)["loss"] for _ in range(5)])
+    assert negative_elbo(trained, x, draws=5)["loss"] == pytest.approx(keras_says, abs=1.0)
+
+
+def test_the_bound_rises_with_k_and_is_at_least_the_elbo(trained, digits):
+    x = digits[0][:200]
+    elbo = -negative_elbo(trained, x, draws=50)["loss"]
+    bounds = [np.mean([importance_weighted_bound(trained, x, k=k, seed=s) for s in range(3)]) for k in (1, 10, 100)]
+    assert bounds[0] == pytest.approx(elbo, abs=0.5)
+    assert bounds[0] < bounds[1] < bounds[2]
+
+
+def test_the_bound_reaches_the_marginal_integrated_on_a_grid(trained, digits):
+    x = digits[0][:5]
+    axis = np.arange(-5, 5, 0.04, dtype=np.float32)
+    z = np.array(np.meshgrid(axis, axis)).reshape(2, -1).T
+    log_prior = -0.5 * (z**2).sum(axis=1) - np.log(2 * np.pi)
+    exact = []
+    for image in x:
+        parts = [z[i : i + 5000] for i in range(0, len(z), 5000)]
+        log_p = np.concatenate(
+            [-np.array(reconstruction_loss(np.repeat(image[None], len(p), 0), trained.decoder(p))) for p in parts]
+        )
+        exact.append(np.logaddexp.reduce(log_p + log_prior) + 2 * np.log(0.04))
+    assert importance_weighted_bound(trained, x, k=5000) == pytest.approx(np.mean(exact), abs=0.15)
+
+
+def test_chunks_do_not_change_the_bound(trained, digits, monkeypatch):
+    x = digits[0][:7]
+    whole = importance_weighted_bound(trained, x, k=2000)
+    monkeypatch.setattr(metrics, "DECODED_AT_ONCE", 500)
+    assert importance_weighted_bound(trained, x, k=2000) == pytest.approx(whole, abs=0.3)
+
+
+def test_kl_per_dimension_adds_up(trained, digits):
+    x = digits[0][:500]
+    per_dimension = kl_per_dimension(trained, x)
+    assert per_dimension.shape == (2,)
+    assert per_dimension.sum() == pytest.approx(negative_elbo(trained, x)["kl_loss"], rel=1e-4)
+
+
+def test_a_dimension_that_does_not_listen_is_inactive(trained, digits):
+    class Deaf:
+        encoder = trained.encoder
+
+        @staticmethod
+        def encode(x):
+            z_mean, z_log_var = trained.encode(x)
+            return z_mean * [1, 0], z_log_var * [1, 0]
+
+    assert active_units(trained, digits[0][:500]).tolist() == [True, True]
+    assert active_units(Deaf, digits[0][:500]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("measure", [negative_elbo, importance_weighted_bound, kl_per_dimension, active_units])
+def test_bad_images(measure, trained, digits):
+    with pytest.raises(ValueError, match="empty"):
+        measure(trained, digits[0][:0])
+    with pytest.raises(ValueError, match="NaN"):
+        measure(trained, digits[0][:2] * np.nan)
+
+
+def test_bad_counts(trained, digits):
+    with pytest.raises(ValueError, match="k must be"):
+        importance_weighted_bound(trained, digits[0][:2], k=0)
+    with pytest.raises(ValueError, match="draws must be"):
+        negative_elbo(trained, digits[0][:2], draws=0)
