@@ -169,4 +169,5 @@ def test_layer_table_names_every_layer_with_its_shape():
     rows = layer_table(build_encoder(2))
     assert rows[0] == ("image: Input", "28 × 28 × 1", "")
     assert rows[1][0].startswith("conv_1: Conv2D 8×8, stride 4") and rows[1][1] == "7 × 7 × 32"
-    assert len(rows) == len(build_encoder(2).layers)
+    assert len(rows) == len(build_encoder(2).layers) - 1  # z_mean and z_log_var stand side by side
+    assert rows[-1] == ("z_mean: Dense  |  z_log_var: Dense", "2  |  2", "130 parameters  |  130 parameters")

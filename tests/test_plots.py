@@ -83,7 +83,7 @@ def test_curves_and_progress_draw_any_log(epochs):
 def test_the_architecture_names_every_layer(vae):
     _, ax = plots.architecture({"Encoder": models.layer_table(vae.encoder)}, "title")
     words = {text.get_text() for text in ax.texts}
-    assert {"Encoder", "z_mean: Dense", "4 × 4 × 64"} <= words
+    assert {"Encoder", "z_mean: Dense  |  z_log_var: Dense", "4 × 4 × 64"} <= words
 
 
 def test_helpers_neither_show_nor_save(monkeypatch):

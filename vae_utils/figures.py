@@ -67,9 +67,11 @@ def reconstruct(vae: Any, x: np.ndarray) -> np.ndarray:
 
 def architecture(vae: Any) -> bytes:
     """The drawing of a VAE, every layer with its output shape, 1000 pixels high."""
-    columns = {"Encoder": models.layer_table(vae.encoder), "Decoder": models.layer_table(vae.decoder)}
     total = vae.encoder.count_params() + vae.decoder.count_params()
-    figure, _ = plots.architecture(columns, f"A VAE of {vae.latent_dim} latent dimensions: {total:,} parameters")
+    figure, _ = plots.architecture(
+        models.network_table(vae.encoder, vae.decoder),
+        f"A VAE of {vae.latent_dim} latent dimensions: {total:,} parameters",
+    )
     return plots.to_png(figure, dpi=round(1000 / figure.get_size_inches()[1]))
 
 

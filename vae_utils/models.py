@@ -284,10 +284,10 @@ def _in_batches(function: Any, x: np.ndarray, batch_size: int = 1000) -> list[np
 
 
 def layer_table(model: keras.Model) -> list[tuple[str, str, str]]:
-    """What a drawing of a functional model shows: its layers in order.
+    """What a drawing of a functional model shows: its layers in order, outputs side by side in one entry.
 
     Args:
-        model: a functional Keras model.
+        model: a functional Keras model, a chain up to its outputs.
 
     Returns:
         one `(what it is, output shape without the batch, parameters)` per layer, as text.
@@ -297,7 +297,17 @@ def layer_table(model: keras.Model) -> list[tuple[str, str, str]]:
         shape = " × ".join(str(size) for size in layer.output.shape[1:])
         parameters = f"{layer.count_params():,} parameters" if layer.count_params() else ""
         rows.append((_describe_layer(layer), shape, parameters))
+    heads = len(model.outputs)
+    if heads > 1:
+        what, shapes, parameters = zip(*rows[-heads:], strict=True)
+        rows[-heads:] = [("  |  ".join(what), "  |  ".join(shapes), "  |  ".join(parameters))]
     return rows
+
+
+def network_table(encoder: keras.Model, decoder: keras.Model) -> dict[str, list[tuple[str, str, str]]]:
+    """The columns of a VAE's drawing for `plots.architecture`: the encoder with the sampler, and the decoder."""
+    sampler = ("z: Sampler, a draw from the cloud", str(decoder.inputs[0].shape[-1]), "")
+    return {"Encoder": [*layer_table(encoder), sampler], "Decoder": layer_table(decoder)}
 
 
 def _describe_layer(layer: keras.layers.Layer) -> str:
@@ -309,4 +319,4 @@ def _describe_layer(layer: keras.layers.Layer) -> str:
     if activation != "linear":
         details.append(activation)
     kind = "Input" if isinstance(layer, layers.InputLayer) else type(layer).__name__
-    return f"{layer.name}: {kind} {', '.join(details)}".rstrip()
+    return f"{layer.name}: {' '.join([kind, ', '.join(details)]).strip()}"

@@ -24,6 +24,8 @@ CLASS_COLOURS = (
 )  # fmt: skip
 TRAIN_COLOUR, VALIDATION_COLOUR = "#0077BB", "#EE7733"
 FONT_SIZE = 12
+plt.rcParams["figure.dpi"] = 80  # a figure of 11 inches fills a notebook's width, and the file stays under 1 MB
+_GREYS = plt.get_cmap("gray", 32)  # enough greys for the eye; pictures with all 256 are twice the size
 _OUTLINE = [patheffects.withStroke(linewidth=4, foreground="white")]
 
 
@@ -65,7 +67,7 @@ def tile_images(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
 
 def show_picture(ax: Axes, picture: np.ndarray) -> None:
     """One grey or colour picture in [0, 1] on `ax`, without ticks."""
-    ax.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(picture, cmap=_GREYS, vmin=0, vmax=1, interpolation="nearest")
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -190,7 +192,7 @@ def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes
     z, y = np.asarray(z), np.asarray(y)
     if z.ndim != 2 or z.shape[1] != 2 or len(y) != len(z):
         raise ValueError(f"z must be (n, 2) and y as long, but are {z.shape} and {y.shape}.")
-    figure, ax = plt.subplots(figsize=(8, 8), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
     scatter_classes(ax, z, y)
     ax.set_xlabel("z_mean[0] (prior standard deviations)", fontsize=FONT_SIZE)
     ax.set_ylabel("z_mean[1] (prior standard deviations)", fontsize=FONT_SIZE)
@@ -199,16 +201,27 @@ def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes
 
 
 def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4) -> None:
-    """The points of `latent_plane` on given axes."""
-    for label in np.unique(y):
-        points = z[y == label]
+    """The points of `latent_plane` on given axes; names that would hide each other are moved apart."""
+    labels = np.unique(y)
+    names_at = _apart(np.array([np.median(z[y == label], axis=0) for label in labels]), 0.07 * np.ptp(z, axis=0).max())
+    for label, name_at in zip(labels, names_at, strict=True):
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
-        ax.scatter(*points.T, s=size, color=colour, alpha=0.5, linewidths=0)
-        ax.text(
-            *np.median(points, axis=0), str(label), color=colour, fontsize=24, weight="bold",
-            ha="center", va="center", path_effects=_OUTLINE,
-        )  # fmt: skip
+        ax.scatter(*z[y == label].T, s=size, color=colour, alpha=0.5, linewidths=0)
+        style = {"color": colour, "fontsize": 22, "weight": "bold", "ha": "center", "va": "center", "zorder": 10}
+        ax.text(*name_at, str(label), path_effects=_OUTLINE, **style)
     ax.set_aspect("equal")
+
+
+def _apart(points: np.ndarray, distance: float) -> np.ndarray:
+    """`points` `(n, 2)`, moved as little as it takes for all to be `distance` apart."""
+    points = points.astype(float)
+    for _ in range(200):
+        offset = points[:, np.newaxis] - points
+        gap = np.hypot(*np.moveaxis(offset, -1, 0)) + 1e-9
+        push = np.clip(distance - gap, 0, None) / gap
+        np.fill_diagonal(push, 0)
+        points += 0.25 * (push[..., np.newaxis] * offset).sum(axis=1)
+    return points
 
 
 def manifold(images: np.ndarray, quantiles: np.ndarray, z_axis: np.ndarray, title: str) -> tuple[Figure, Axes]:
@@ -221,11 +234,13 @@ def manifold(images: np.ndarray, quantiles: np.ndarray, z_axis: np.ndarray, titl
         title: what the picture shows.
     """
     n = len(z_axis)
-    figure, ax = plt.subplots(figsize=(9, 9), layout="constrained")
+    side = 2 * n * images.shape[1] / 100  # inches at 100 dpi: two screen pixels per image pixel stay crisp and small
+    figure = plt.figure(figsize=(side + 1.2, side + 1.2), dpi=100)
+    ax = figure.add_axes((1 / (side + 1.2), 0.8 / (side + 1.2), side / (side + 1.2), side / (side + 1.2)))
     show_picture(ax, tile_images(images, n))
     size = images.shape[1]
     shown = np.unique(np.linspace(0, n - 1, 7).round().astype(int))
-    labels = [f"{z_axis[i]:+.2f}\n({quantiles[i]:.0%})" for i in shown]
+    labels = [f"{z_axis[i]:+.2f}\n({quantiles[i]:.1%})" for i in shown]
     ax.set_xticks(shown * size + size / 2, labels, fontsize=FONT_SIZE - 1)
     ax.set_yticks((n - 1 - shown) * size + size / 2, labels, fontsize=FONT_SIZE - 1)
     ax.set_xlabel("z[0] (share of the prior below it)", fontsize=FONT_SIZE)
