@@ -7,7 +7,9 @@ Standard library only. The environment lives in `.venv` and is made again when `
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +20,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST, NEWEST = (3, 11), (3, 13)
 DEFAULT_PORT = 8888
+
+# JupyterLab would ask for news and look for updates on the network: a classroom may have none.
+LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 USAGE = """\
 usage: python3 run.py COMMAND [options]
@@ -134,6 +139,7 @@ def run(*command: str) -> int:
     """Run a program of the environment in the course's folder and return its exit code."""
     environment = {**os.environ, "PYTHONUTF8": "1"}
     process = subprocess.Popen([str(PYTHON), *command], cwd=ROOT, env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # whoever ends this script ends the program
     while True:
         try:
             return process.wait()
@@ -161,14 +167,18 @@ def lab(arguments: list[str]) -> int:
     port, rest, problem = chosen_port(arguments)
     if problem:
         return fail(problem)
-    options = [f"--port={port}", "--port-retries=0", "--LabApp.news_url=None"]
-    options.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+    settings = VENV / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    options = [f"--port={port}", "--port-retries=0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     if not has_display():
         options.append("--no-browser")
         print("There is no display here: open the address below in a browser.", flush=True)
-    return run("-m", "jupyterlab", *options, *rest, "notebooks")
+    if not any(option.startswith("--ServerApp.root_dir") for option in rest):
+        options.append(f"--ServerApp.root_dir={ROOT / 'notebooks'}")
+    return run("-m", "jupyterlab", *options, *rest)
 
 
 def chosen_port(arguments: list[str]) -> tuple[int, list[str], str]:

@@ -1,8 +1,9 @@
 """Speed of our recipe beside the usual Keras example, measured in one run on one machine.
 
-    python3 run.py bench            about 2 minutes: seconds to a test loss of 152.0, and one epoch of the usual
-                                    example times the 30 it needs
+    python3 run.py bench            about 3 minutes: seconds to a test loss of 152.0, and the median of two epochs
+                                    of the usual example times the 30 it needs
     python3 run.py bench --full     trains the usual example for its 30 epochs as well
+    python3 run.py bench --record   writes the numbers to training_speed.json, from where the README has them
 
 The usual example is the network that most tutorials copy (stride-2 convolutions 32 and 64, dense 16,
 transposed convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batch 128), written here with our own code.
@@ -11,10 +12,12 @@ transposed convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batch 128), written 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -24,8 +27,9 @@ from vae_utils.data import pixel_log_odds
 
 layers = keras.layers
 TARGET = 152.0
+RECORD_PATH = Path(__file__).with_suffix(".json")
 USUAL_EPOCHS = 30
-OUR_EPOCHS = 3
+OUR_EPOCHS, OUR_BATCH_SIZE = 1, 96  # the recipe, as short as it can be to pass the target
 
 
 def usual_example() -> VAE:
@@ -64,7 +68,7 @@ def time_ours(x_train: np.ndarray, x_validation: np.ndarray, x_test: np.ndarray,
     keras.utils.set_random_seed(0)
     started = time.perf_counter()
     vae = VAE(build_encoder(2), build_decoder(2, pixel_log_odds(x_train)))
-    training.train(vae, x_train, x_validation, epochs=epochs, live=False)
+    training.train(vae, x_train, x_validation, epochs=epochs, batch_size=OUR_BATCH_SIZE, live=False)
     seconds = time.perf_counter() - started
     return seconds, negative_elbo(vae, x_test, draws=5)["loss"]
 
@@ -114,19 +118,22 @@ def time_overhead(x: np.ndarray, epochs: int = 3) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="train the usual example for all its 30 epochs")
+    parser.add_argument("--record", action="store_true", help="write the numbers to training_speed.json")
     options = parser.parse_args()
     import tensorflow as tf
 
-    print(f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores")
-    print(f"Python {platform.python_version()}, Keras {keras.version()}, TensorFlow {tf.__version__}\n")
+    machine = f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores"
+    versions = f"Python {platform.python_version()}, Keras {keras.version()}, TensorFlow {tf.__version__}"
+    print(f"{machine}\n{versions}\n")
     (x, _), (x_test, _) = load_mnist()
     x_train, x_validation = split_validation(x)
 
     seconds, loss = time_ours(x_train, x_validation, x_test, OUR_EPOCHS)
     reached = "reached" if loss <= TARGET else "NOT reached"
-    print(f"ours: {OUR_EPOCHS} epochs in {seconds:.1f} s, test loss {loss:.2f} ({TARGET} {reached})\n", flush=True)
+    how = f"{OUR_EPOCHS} epoch in batches of {OUR_BATCH_SIZE}"
+    print(f"ours: {how} in {seconds:.1f} s, test loss {loss:.2f} ({TARGET} {reached})\n", flush=True)
 
-    epoch_seconds, usual = time_usual_example(x, USUAL_EPOCHS if options.full else 1)
+    epoch_seconds, usual = time_usual_example(x, USUAL_EPOCHS if options.full else 2)
     usual_seconds = USUAL_EPOCHS * statistics.median(epoch_seconds)
     if options.full:
         print(
@@ -137,6 +144,21 @@ def main() -> None:
 
     fit, bare = time_overhead(x_train[:27_500])
     print(f"a step by fit {fit:.2f} ms, bare {bare:.2f} ms: ratio {fit / bare:.2f}")
+    if options.record:
+        record = {
+            "machine": machine,
+            "versions": versions,
+            "target_loss": TARGET,
+            "our_epochs": OUR_EPOCHS,
+            "our_batch_size": OUR_BATCH_SIZE,
+            "our_seconds": round(seconds, 1),
+            "our_test_loss": round(loss, 2),
+            "usual_epochs": USUAL_EPOCHS,
+            "usual_seconds": round(usual_seconds),
+            "ratio": round(usual_seconds / seconds),
+            "fit_over_bare_step": round(fit / bare, 2),
+        }
+        RECORD_PATH.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The pictures in Images/ are complete, built the same way twice, and true to their names."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -46,3 +47,16 @@ def test_a_closed_path_passes_its_points_and_closes():
     np.testing.assert_allclose(path[::10], points, atol=1e-9)
     steps = np.linalg.norm(np.diff(np.vstack([path, path[:1]]), axis=0), axis=1)
     assert steps.max() < 3 * steps.min()
+
+
+def test_the_numbers_in_the_readme_are_fresh():
+    text = figures.README.read_text(encoding="utf-8")
+    assert figures.with_numbers(text) == text, "stale: python3 run.py images"
+    with pytest.raises(ValueError, match="lacks the markers"):
+        figures.with_numbers("no markers")
+
+
+def test_the_recorded_speed_keeps_the_promise():
+    record = json.loads(figures.SPEED_RECORD.read_text(encoding="utf-8"))
+    assert record["our_test_loss"] <= record["target_loss"] and record["ratio"] >= 40
+    assert record["fit_over_bare_step"] <= 1.2

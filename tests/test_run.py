@@ -15,11 +15,12 @@ spec.loader.exec_module(run)
 
 
 @pytest.fixture
-def commands(monkeypatch):
+def commands(monkeypatch, tmp_path):
     """What run.py would have started."""
     started = []
     monkeypatch.setattr(run, "run", lambda *command: started.append(command) or 0)
     monkeypatch.setattr(run, "prepare", lambda: None)
+    monkeypatch.setattr(run, "VENV", tmp_path)
     return started
 
 

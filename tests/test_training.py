@@ -34,7 +34,7 @@ def test_training_lowers_the_loss_and_logs_it(digits, capsys):
     log = train(fresh(), digits[0][:1800], digits[0][1800:], epochs=3, live=False)
     assert log.epochs == 3 and len(log.validation["loss"]) == 3
     assert log.train["loss"][-1] < log.train["loss"][0] - 50
-    assert log.validation["loss"][-1] < 206  # better than the average digit
+    assert log.validation["loss"][-1] < log.validation["loss"][0] - 10
     for part in (log.train, log.validation):
         np.testing.assert_allclose(part["loss"], np.add(part["reconstruction_loss"], part["kl_loss"]), rtol=1e-4)
     assert log.step_epochs == sorted(log.step_epochs) and log.step_epochs[-1] == 3
