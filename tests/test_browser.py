@@ -144,6 +144,7 @@ def visible_pictures(page, name):
         old.unlink()
     seen = set()
     scroller = page.locator(".jp-WindowedPanel-outer").first
+    scroller.evaluate("e => e.scrollTo(0, 0)")
     for number in range(80):
         page.wait_for_timeout(250)
         seen |= set(page.locator(".jp-OutputArea img").evaluate_all(LOADED))
