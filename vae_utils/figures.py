@@ -183,7 +183,7 @@ def readme_numbers() -> dict[str, str]:
         f"- `python3 run.py bench`: the recipe passes a test loss of {speed['target_loss']:.0f} nats in "
         f"{speed['our_seconds']:.0f} s ({speed['our_epochs']} epoch in batches of {speed['our_batch_size']}, test loss "
         f"{speed['our_test_loss']:.2f}, building the graph included). The usual Keras example needs about "
-        f"{speed['usual_epochs']} epochs for it, {speed['usual_seconds']} s in the same run: "
+        f"{speed['usual_epochs']} epochs for it; at the pace timed in the same run that is {speed['usual_seconds']} s, "
         f"**{speed['ratio']} times** as long. A training step through `fit` costs {speed['fit_over_bare_step']:.2f} "
         f"times a bare compiled step. ({speed['machine']}; {speed['versions']}.)"
     )
