@@ -30,7 +30,7 @@ usage: python3 run.py COMMAND [options]
   lab     open the course in JupyterLab      (--port N; the rest goes to JupyterLab)
   test    run every test and every notebook  (what follows goes to pytest)
   sweep   train the models that ship         (--help tells the options)
-  images  build the pictures in Images/
+  images  build the pictures in Images/ and the numbers in the README
   bench   measure speed against the usual example
 
 The first command makes the environment in .venv, which takes a few minutes.
