@@ -3,9 +3,10 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
-from vae_utils import pretrained, sweep
+from vae_utils import load_mnist, pretrained, sweep, training
 
 TINY = ["--sizes", "2", "3", "--seeds", "0", "--epochs", "1", "--limit", "300", "--jobs", "1"]
 
@@ -44,7 +45,7 @@ def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert "1 of 2 runs are finished already" in out and "minutes left" in out and "epoch  1/1" in out
 
     record = json.loads((tmp_path / "L3_E1_S0_N300" / "metrics.json").read_text())
-    assert record["seed"] == 0 and len(record["kl_per_dimension"]) == 3 and "Adam" in record["recipe"]
+    assert record["seed"] == 0 and len(record["kl_per_dimension"]) == 3 and "Muon" in record["recipe"]
 
 
 def test_shipping_copies_weights_and_table(tmp_path, monkeypatch):
@@ -54,16 +55,108 @@ def test_shipping_copies_weights_and_table(tmp_path, monkeypatch):
     (source / "vae.weights.h5").write_bytes(b"weights")
     (source / "metrics.json").write_text(json.dumps({"latent_dim": 2, "seed": 0, "epochs": 30, "test_loss": 137.0}))
     monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
-    monkeypatch.setattr(sweep, "CSV_PATH", tmp_path / "sweep.csv")
     sweep.main(["--sizes", "2", "--ship", "--out", str(tmp_path / "runs")])
     assert pretrained.weights_path(2).read_bytes() == b"weights"
-    assert read_csv(tmp_path / "sweep.csv")[0]["test_loss"] == "137.0000"
+    assert read_csv(shelf / "sweep.csv")[0]["test_loss"] == "137.0000"
+    assert pretrained.sweep_records()[0]["test_loss"] == 137.0 and pretrained.sweep_records()[0]["latent_dim"] == 2
     with pytest.raises(SystemExit, match="run the sweep for latent_dim 3 first"):
         sweep.main(["--sizes", "3", "--ship", "--out", str(tmp_path / "runs")])
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--jobs", "0"], ["--sizes", "0"], ["--sizes", "two"]])
+@pytest.mark.parametrize(
+    "arguments", [["--epochs", "0"], ["--jobs", "0"], ["--sizes", "0"], ["--sizes", "two"], ["--denoisers", "median"]]
+)
 def test_bad_arguments(arguments, capsys):
     with pytest.raises(SystemExit):
         sweep.main(arguments)
     assert arguments[0] in capsys.readouterr().err
+
+
+TINY_DENOISERS = ["--denoisers", "denoising_vae_L2", "denoising_autoencoder", "--epochs", "1", "--limit", "300"]
+
+
+def test_denoisers_train_continue_where_they_stopped_and_ship(tmp_path, monkeypatch, capsys):
+    runs, shelf = tmp_path / "runs", tmp_path / "shelf"
+    shelf.mkdir()
+    trained = []
+    real = sweep.train_in_own_process
+
+    def interrupted_after_one(run, folder, threads):
+        if trained:
+            (folder / (run.name + ".unfinished")).mkdir()
+            raise KeyboardInterrupt
+        trained.append(run.name)
+        real(run, folder, threads)
+
+    monkeypatch.setattr(sweep, "train_in_own_process", interrupted_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
+    monkeypatch.setattr(sweep, "train_in_own_process", lambda *a: (trained.append(a[0].name), real(*a)))
+    sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
+    assert trained == ["denoising_vae_L2_E1_S0_N300", "denoising_autoencoder_E1_S0_N300"]
+    assert not list(runs.glob("*.unfinished")) and not (runs / "sweep.csv").exists()
+    assert "1 of 2 runs are finished already" in capsys.readouterr().out
+
+    record = json.loads((runs / trained[1] / "metrics.json").read_text(encoding="utf-8"))
+    assert record["history"]["validation"]["kl_loss"] == [0.0] and record["latent_dim"] is None
+    assert "level 0.3 to 0.7" in record["recipe"] and "Bernoulli" not in record["recipe"] and "Muon" in record["recipe"]
+    assert record["psnr_of_the_noisy_digits"] == pytest.approx(9.4, abs=0.1)
+
+    with pytest.raises(SystemExit, match="--denoisers denoising_vae_L2 first"):
+        sweep.main(["--denoisers", "denoising_vae_L2", "--ship", "--out", str(runs)])
+    monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
+    for name in trained:
+        (runs / name).rename(runs / name.replace("_E1_S0_N300", "_E30_S0"))
+    sweep.main([*TINY_DENOISERS[:3], "--ship", "--out", str(runs)])
+    assert pretrained.denoiser_names() == ["denoising_vae_L2", "denoising_autoencoder"]
+    for name in pretrained.denoiser_names():
+        shipped = pretrained.load_denoiser(name)
+        (_, _), (x_test, _) = load_mnist(limit=300)
+        assert sweep.measure_denoiser(shipped, x_test)["psnr"] == pytest.approx(
+            pretrained.denoiser_metrics(name)["psnr"], abs=1e-3
+        )
+
+
+def test_fresh_noise_has_the_levels_it_says_and_repeats():
+    grey = np.full((400, 28, 28, 1), 0.5, dtype="float32")
+    noisy = np.array(sweep.fresh_noise(grey, [0, 1]))
+    level = np.array([np.quantile(image, 0.6915) - 0.5 for image in noisy]) * 2  # the quantile of half a sigma
+    assert 0.2 < level.min() < 0.36 and 0.64 < level.max() < 0.9 and level.mean() == pytest.approx(0.5, abs=0.02)
+    assert noisy.min() == 0 and noisy.max() == 1
+    np.testing.assert_array_equal(noisy, np.array(sweep.fresh_noise(grey, [0, 1])))
+    assert not np.array_equal(noisy, np.array(sweep.fresh_noise(grey, [0, 2])))
+
+
+def test_a_denoiser_reads_noise_and_is_told_the_clean_digit(digits):
+    """The input is the noisy array and the target the clean one; the noise is new in every epoch."""
+    x = np.repeat(digits[0][:1], 128, axis=0)
+    batches = training.shuffled_batches(x, batch_size=64, corrupt=sweep.fresh_noise)
+    again = training.shuffled_batches(x, batch_size=64, corrupt=sweep.fresh_noise)
+    seen = set()
+    for (noisy, clean), (noisy_again, _) in zip(batches.take(4), again.take(4), strict=True):
+        np.testing.assert_array_equal(clean, x[:64])
+        np.testing.assert_array_equal(noisy, noisy_again)
+        assert 0.2 < np.sqrt(np.mean((noisy - clean) ** 2)) < 0.5
+        seen |= {image.tobytes() for image in noisy.numpy()}
+    assert len(seen) == 4 * 64
+
+
+def test_a_wrong_corruption_stops_before_the_first_step(digits, vae):
+    x = digits[0]
+    with pytest.raises(ValueError, match="clean images as y_validation"):
+        training.train(vae, x, x[:5], corrupt=sweep.fresh_noise, live=False)
+    with pytest.raises(ValueError, match="what corrupt returns must lie in"):
+        training.train(vae, x, x[:5], y_validation=x[:5], corrupt=lambda batch, seed: batch + 1, live=False)
+
+
+def test_two_denoiser_trainings_with_one_seed_agree(digits):
+    from vae_utils.backend import keras
+
+    x = digits[0][:512]
+    weights = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = pretrained.build_denoiser("denoising_autoencoder").model
+        training.train(model, x, x[:9], y_validation=x[:9], corrupt=sweep.fresh_noise, epochs=1, live=False)
+        weights.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))

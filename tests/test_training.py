@@ -84,7 +84,7 @@ def test_a_diverging_loss_stops_with_a_sentence(digits):
         (lambda x: np.where(np.arange(len(x))[:, None, None, None] == 3, np.nan, x), "x_train holds NaN"),
         (lambda x: x * 255, "x_train must lie in"),
         (lambda x: x[..., 0], "x_train must have the shape"),
-        (lambda x: x[:50], "50 images do not fill one batch of 128"),
+        (lambda x: x[:50], "50 images do not fill one batch of 256"),
     ],
 )
 def test_bad_training_images_stop_before_the_first_step(change, sentence, digits):
@@ -171,3 +171,12 @@ def test_the_notebook_display_is_replaced_in_place(digits, monkeypatch):
     assert len(pictures) == 2 and all(picture.data.startswith(b"\x89PNG") for picture in pictures)
     assert pictures[0].data != pictures[1].data
     assert updates[-1].data.startswith("2 epochs in")
+
+
+def test_the_optimizer_steps_equally_far_in_all_directions_of_a_matrix():
+    gradient = np.random.default_rng(0).normal(size=(20, 30)).astype("float32")
+    matrix, vector = keras.Variable(np.zeros((20, 30))), keras.Variable(np.ones(30))
+    training.build_optimizer(0.01).apply([gradient, np.zeros(30, "float32")], [matrix, vector])
+    stretch = [np.linalg.cond(values) for values in (gradient, matrix.numpy())]
+    assert stretch[0] > 6 and stretch[1] < 3
+    np.testing.assert_array_equal(vector, np.ones(30))  # no gradient, no step: no weight decay

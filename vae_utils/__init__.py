@@ -19,15 +19,25 @@ _ROOM_OF = {
     "build_decoder": "models",
     "Sampler": "models",
     "VAE": "models",
+    "compiled_decoder": "models",
     "negative_elbo": "metrics",
     "importance_weighted_bound": "metrics",
     "kl_per_dimension": "metrics",
     "active_units": "metrics",
+    "psnr": "metrics",
+    "ssim": "metrics",
     "train": "training",
     "load_pretrained": "pretrained",
+    "load_denoiser": "pretrained",
+    "denoiser_metrics": "pretrained",
     "pretrained_metrics": "pretrained",
+    "latent_sliders": "widgets",
+    "latent_plane": "widgets",
+    "interpolation": "widgets",
+    "noise_slider": "widgets",
+    "draw_a_digit": "widgets",
 }
-_ROOMS = ("backend", "data", "losses", "models", "metrics", "training", "pretrained", "plots")
+_ROOMS = ("backend", "data", "losses", "models", "metrics", "training", "pretrained", "plots", "widgets")
 
 __all__ = sorted(_ROOM_OF)
 

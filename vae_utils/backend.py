@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -36,4 +37,11 @@ with _stderr_to_null():
 
     keras.ops.convert_to_numpy(keras.ops.zeros(()))  # the first computation wakes the devices, and says so
 
-__all__ = ["keras"]
+__all__ = ["compiled", "keras"]
+
+
+def compiled(function: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:
+    """`function` of one `(n, size) float32` array as a graph that is built once and takes any n."""
+    import tensorflow as tf
+
+    return tf.function(function, input_signature=[tf.TensorSpec((None, size), tf.float32)])

@@ -22,13 +22,17 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy.interpolate import CubicSpline
+from scipy.linalg import orthogonal_procrustes
+from sklearn.manifold import TSNE
+from sklearn.neighbors import KNeighborsClassifier
 
-from vae_utils import data, models, plots, pretrained
+from vae_utils import data, metrics, models, plots, pretrained
 
 ROOT = Path(__file__).parent.parent
 IMAGES_DIR = ROOT / "Images"
 README = ROOT / "README.md"
 SPEED_RECORD = ROOT / "benchmarks" / "training_speed.json"
+GALLERY_RECORD = ROOT / "benchmarks" / "gallery.json"
 SHOWN = 20  # test digits per picture, two of each class
 NOISE_LEVEL = 0.5
 SEED = 0
@@ -90,8 +94,8 @@ def gif_palette() -> Image.Image:
     return palette
 
 
-def to_gif(frames: list[np.ndarray], milliseconds: int = FRAME_MS) -> bytes:
-    """RGB frames `(height, width, 3) uint8` as an endless GIF."""
+def to_gif(frames: list[np.ndarray], milliseconds: int | list[int] = FRAME_MS) -> bytes:
+    """RGB frames `(height, width, 3) uint8` as an endless GIF; milliseconds for all frames or for each."""
     palette = gif_palette()
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     buffer = io.BytesIO()
@@ -160,34 +164,156 @@ def generated_gif(frames: int = 60, rows: int = 5, columns: int = 10) -> bytes:
     return to_gif(sheets, 2 * FRAME_MS)
 
 
+def encoded_layouts(shown: int = 1500) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """The codes of test digits laid out on a plane, for every latent size: neighbours stay neighbours.
+
+    Two dimensions are their own map. More are laid out by t-SNE (van der Maaten and Hinton, 2008), started from
+    the layout of the size before and turned to fit it, so that a digit can be followed.
+
+    Returns:
+        latent size -> `(shown, 2)`, centred and scaled alike, and the labels `(shown,)`.
+    """
+    (_, _), (x_test, y_test) = data.load_mnist()
+    layouts: dict[int, np.ndarray] = {}
+    for latent_dim in pretrained.pretrained_sizes():
+        layout = pretrained.load_pretrained(latent_dim).encode(x_test[:shown])[0]
+        if layouts:
+            before = list(layouts.values())[-1]
+            layout = TSNE(init=before * 1e-2, random_state=SEED).fit_transform(layout)
+            layout = layout - layout.mean(axis=0)
+            layout = layout @ orthogonal_procrustes(layout, before)[0]
+        layout = layout - layout.mean(axis=0)
+        layouts[latent_dim] = layout / np.abs(layout).max()
+    return layouts, y_test[:shown]
+
+
+def neighbour_accuracy(latent_dim: int) -> float:
+    """Share of test digits whose five nearest training codes (of 10,000) vote for the right class."""
+    vae = pretrained.load_pretrained(latent_dim)
+    (x_train, y_train), (x_test, y_test) = data.load_mnist()
+    classifier = KNeighborsClassifier(5).fit(vae.encode(x_train[:10_000])[0], y_train[:10_000])
+    return float(classifier.score(vae.encode(x_test)[0], y_test))
+
+
+def encoded_gif(moving_frames: int = 10) -> bytes:
+    """The encoded test set as the latent grows from 2 to 10: one map per size, gliding into the next."""
+    layouts, y = encoded_layouts()
+    sizes = list(layouts)
+    accuracies = {latent_dim: neighbour_accuracy(latent_dim) for latent_dim in sizes}
+    ease = (1 - np.cos(np.linspace(0, np.pi, moving_frames + 1)[:-1])) / 2
+    frames, milliseconds = [], []
+    for latent_dim, following in zip(sizes, sizes[1:] + sizes[:1], strict=True):
+        for share in ease:
+            layout = (1 - share) * layouts[latent_dim] + share * layouts[following]
+            nearer = latent_dim if share < 0.5 else following
+            frames.append(encoded_frame(layout, y, nearer, accuracies[nearer], named=share == 0))
+            milliseconds.append(1400 if share == 0 else 60)
+    return to_gif(frames, milliseconds)
+
+
+def encoded_frame(layout: np.ndarray, y: np.ndarray, latent_dim: int, accuracy: float, named: bool) -> np.ndarray:
+    """One picture of `encoded_gif`, `(height, width, 3) uint8`; classes are named where the map rests."""
+    figure, ax = plt.subplots(figsize=(6, 6.6), dpi=80)
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=0.88)
+    plots.scatter_classes(ax, layout, y, size=9, named=named)
+    ax.set(xlim=(-1.08, 1.08), ylim=(-1.08, 1.08), xticks=[], yticks=[])
+    how = "the plane itself" if latent_dim == 2 else "laid out by t-SNE"
+    ax.set_title(
+        f"{latent_dim} latent dimensions ({how})\n{accuracy:.1%} of digits named rightly by their neighbours",
+        fontsize=13,
+    )
+    frame = drawn(figure)
+    plt.close(figure)
+    return frame
+
+
 def all_files() -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Path under `Images/` and builder of every picture."""
     yield "main_gif.gif", hero_gif
     yield "generated_number.gif", generated_gif
+    yield "Encoded_dimension.gif", encoded_gif
     for latent_dim in pretrained.pretrained_sizes():
         yield from size_files(latent_dim)
 
 
+def gallery_numbers(latent_dim: int) -> dict[str, float]:
+    """Mean PSNR over the 10,000 test digits, dB: of reconstructions, of noisy digits, of the noisy ones cleaned."""
+    vae = pretrained.load_pretrained(latent_dim)
+    (_, _), (x_test, _) = data.load_mnist()
+    noisy = data.add_gaussian_noise(x_test, NOISE_LEVEL, np.random.default_rng(SEED))
+    pictures = {"prediction": reconstruct(vae, x_test), "noisy": noisy, "noise_removed": reconstruct(vae, noisy)}
+    return {name: float(np.mean(metrics.psnr(x_test, picture))) for name, picture in pictures.items()}
+
+
 def readme_numbers() -> dict[str, str]:
-    """The README's blocks of numbers, by the name of their marker, from the records of trainings and benchmark."""
-    record = pretrained.pretrained_metrics(2)
+    """The README's blocks of numbers, by the name of their marker, from the records of trainings and benchmarks."""
+    return {"model": model_block(), "bench": bench_block(), "gallery": gallery_block()}
+
+
+def model_block() -> str:
+    """Test losses by latent size."""
+    records = [pretrained.pretrained_metrics(latent_dim) for latent_dim in pretrained.pretrained_sizes()]
+    sizes = [record["parameters"] for record in records]
+    rows = [
+        f"After {records[0]['epochs']} epochs on {records[0]['train_images']:,} digits, with {min(sizes):,} to "
+        f"{max(sizes):,} parameters, on the 10,000 test digits (nats per image):",
+        "",
+        "| latent dimensions | " + " | ".join(str(record["latent_dim"]) for record in records) + " |",
+        "|---" * (len(records) + 1) + "|",
+    ]
+    columns = {
+        "**test loss**": lambda record: f"**{record['test_loss']:.1f}**",
+        "reconstruction": lambda record: f"{record['test_reconstruction_loss']:.1f}",
+        "KL divergence": lambda record: f"{record['test_kl_loss']:.1f}",
+        f"importance-weighted bound, K = {records[0]['importance_samples']}": lambda record: (
+            f"{-record['importance_weighted_bound']:.1f}"
+        ),
+        "active dimensions": lambda record: str(record["active_units"]),
+    }
+    rows += [f"| {name} | " + " | ".join(map(cell, records)) + " |" for name, cell in columns.items()]
+    return "\n".join(rows)
+
+
+def bench_block() -> str:
+    """Speeds, as ratios within one run."""
     speed = json.loads(SPEED_RECORD.read_text(encoding="utf-8"))
-    model = (
-        f"The 2-dimensional VAE has {record['parameters']:,} parameters. After {record['epochs']} epochs on "
-        f"{record['train_images']:,} digits its test loss is **{record['test_loss']:.2f} nats per image** "
-        f"({record['test_reconstruction_loss']:.2f} reconstruction + {record['test_kl_loss']:.2f} KL; "
-        f"importance-weighted bound with K = {record['importance_samples']}: "
-        f"{-record['importance_weighted_bound']:.2f})."
-    )
-    bench = (
+    epochs = "1 epoch" if speed["our_epochs"] == 1 else f"{speed['our_epochs']} epochs"
+    return (
         f"- `python3 run.py bench`: the recipe passes a test loss of {speed['target_loss']:.0f} nats in "
-        f"{speed['our_seconds']:.0f} s ({speed['our_epochs']} epoch in batches of {speed['our_batch_size']}, test loss "
+        f"{speed['our_seconds']:.0f} s ({epochs} in batches of {speed['our_batch_size']}, test loss "
         f"{speed['our_test_loss']:.2f}, building the graph included). The usual Keras example needs about "
         f"{speed['usual_epochs']} epochs for it; at the pace timed in the same run that is {speed['usual_seconds']} s, "
         f"**{speed['ratio']} times** as long. A training step through `fit` costs {speed['fit_over_bare_step']:.2f} "
         f"times a bare compiled step. ({speed['machine']}; {speed['versions']}.)"
     )
-    return {"model": model, "bench": bench}
+
+
+def gallery_block() -> str:
+    """For every latent size its four pictures, with test loss and PSNR."""
+    parts = []
+    for name, numbers in json.loads(GALLERY_RECORD.read_text(encoding="utf-8")).items():
+        record, folder = pretrained.pretrained_metrics(int(name)), f"Images/L{name}_E{pretrained.EPOCHS}"
+        pictures = {
+            "original": ("original_images", "Twenty test digits."),
+            f"prediction ({numbers['prediction']:.1f} dB)": (
+                "prediction_from_original_images",
+                "Their reconstructions.",
+            ),
+            f"noisy ({numbers['noisy']:.1f} dB)": ("Noisy_images", "The same digits with noise."),
+            f"noise removed ({numbers['noise_removed']:.1f} dB)": (
+                "prediction_from_noisy_image",
+                "What the VAE makes of the noisy digits.",
+            ),
+        }
+        parts += [
+            f"### {name} latent dimensions: test loss {record['test_loss']:.1f} nats",
+            "",
+            "| " + " | ".join(pictures) + " |",
+            "|---" * len(pictures) + "|",
+            "| " + " | ".join(f"![{alt}]({folder}/{file}.png)" for file, alt in pictures.values()) + " |",
+            "",
+        ]
+    return "\n".join(parts[:-1])
 
 
 def with_numbers(text: str) -> str:
@@ -214,6 +340,8 @@ def main(arguments: list[str]) -> int:
         unfinished.write_bytes(content)
         unfinished.replace(target)
         print(f"{number:3d}  {name}  {len(content) // 1024} KiB", flush=True)
+    numbers = {str(latent_dim): gallery_numbers(latent_dim) for latent_dim in pretrained.pretrained_sizes()}
+    GALLERY_RECORD.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     README.write_text(with_numbers(README.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 

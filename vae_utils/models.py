@@ -5,11 +5,12 @@ Written with `keras.ops` and Keras layers alone. Nothing here draws a picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from vae_utils.backend import keras
+from vae_utils.backend import compiled, keras
 from vae_utils.data import check_images
 from vae_utils.losses import kl_divergence, reconstruction_loss
 
@@ -78,12 +79,13 @@ def build_decoder(latent_dim: int, log_odds: np.ndarray | None = None) -> keras.
         ValueError: `latent_dim` is no whole number of at least 1.
     """
     _check_latent_dim(latent_dim)
+    spread = 2 / latent_dim  # the more dimensions, the more of them add up in every unit
     z = keras.Input((latent_dim,), name="z")
     h = layers.Dense(
         128,
         activation=ACTIVATION,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=1.0),
-        bias_initializer=keras.initializers.RandomUniform(-2.0, 2.0),
+        kernel_initializer=keras.initializers.RandomNormal(stddev=spread),
+        bias_initializer=keras.initializers.RandomUniform(-2 * spread, 2 * spread),
         name="dense_1",
     )(z)
     h = layers.Dense(128, activation=ACTIVATION, name="dense_2")(h)
@@ -275,6 +277,105 @@ class VAE(keras.Model):
         return cls(**{**config, **parts})
 
 
+@_register
+class DenoisingAutoencoder(keras.Model):
+    """An autoencoder without a Gaussian: `fit(noisy, clean)` with the reconstruction loss alone.
+
+    `model(x)` is the cleaned image in [0, 1]. Its log has the names of a VAE's, with a KL divergence of 0.
+    Source: Vincent et al. (2008), "Extracting and composing robust features with denoising autoencoders".
+
+    Args:
+        encoder: model `(batch, 28, 28, channels)` -> feature maps, one or several.
+        decoder: model of the same feature maps -> logits `(batch, 28, 28, channels)`.
+    """
+
+    def __init__(self, encoder: keras.Model, decoder: keras.Model, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_jit = False
+        self.encoder, self.decoder = encoder, decoder
+        self.reconstruction_tracker = keras.metrics.Mean(name="reconstruction_loss")
+        self.kl_tracker = keras.metrics.Mean(name="kl_loss")
+        self.build(encoder.inputs[0].shape)
+
+    def build(self, input_shape: Any) -> None:
+        self.built = True
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """Images `(batch, 28, 28, channels)` -> cleaned images of the same shape in [0, 1]."""
+        return ops.sigmoid(self.decoder(self.encoder(x, training=training), training=training))
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The loss of a batch, a scalar in nats per image; `y` is the clean image, `x` itself if left out."""
+        if sample_weight is not None:
+            raise ValueError("DenoisingAutoencoder has no sample weights: leave sample_weight out.")
+        logits = self.decoder(self.encoder(x, training=training), training=training)
+        reconstruction = reconstruction_loss(x if y is None else y, logits)
+        self.reconstruction_tracker.update_state(reconstruction)
+        self.kl_tracker.update_state(ops.zeros_like(reconstruction))
+        return ops.mean(reconstruction)
+
+    def reconstruct(self, x: np.ndarray) -> np.ndarray:
+        """The cleaned images.
+
+        Args:
+            x: `(batch, 28, 28, channels)` in [0, 1]; the batch may be empty.
+
+        Returns:
+            the same shape, float32 in [0, 1].
+
+        Raises:
+            ValueError: wrong shape, NaN, or pixels outside [0, 1].
+        """
+        return _in_batches(lambda part: [self(part)], check_images(x, "x", self.encoder.inputs[0].shape[-1]))[0]
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {"encoder": self.encoder, "decoder": self.decoder}
+        return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> DenoisingAutoencoder:
+        return cls(**{k: keras.saving.deserialize_keras_object(v, custom_objects) for k, v in config.items()})
+
+
+def build_denoising_autoencoder(log_odds: np.ndarray | None = None) -> DenoisingAutoencoder:
+    """A small U-shaped denoiser: two convolutions down to 7×7, two transposed ones up, a short cut at 14×14.
+
+    Nothing squeezes the image into a code of a few numbers, so it can keep where a stroke lies to the pixel.
+    Source of the short cut: Ronneberger, Fischer and Brox (2015), "U-Net".
+
+    Args:
+        log_odds: `(28, 28, 1)` first value of the pixel bias, see `build_decoder`. Zero if left out.
+
+    Returns:
+        an untrained `DenoisingAutoencoder`, `(batch, 28, 28, 1)` -> the same shape.
+    """
+    x = keras.Input((28, 28, 1), name="image")
+    half = layers.Conv2D(16, 5, strides=2, padding="same", activation=ACTIVATION, name="conv_1")(x)  # -> 14x14x16
+    h = layers.Conv2D(32, 3, strides=2, padding="same", activation=ACTIVATION, name="conv_2")(half)  # -> 7x7x32
+    quarter = layers.Conv2D(32, 3, padding="same", activation=ACTIVATION, name="conv_3")(h)  # -> 7x7x32
+    encoder = keras.Model(x, [half, quarter], name="encoder")
+
+    half, quarter = (
+        keras.Input(output.shape[1:], name=name)
+        for name, output in zip(("half", "quarter"), encoder.outputs, strict=True)
+    )
+    h = layers.Conv2DTranspose(16, 4, strides=2, padding="same", activation=ACTIVATION, name="up_1")(quarter)
+    h = layers.Concatenate(name="short_cut")([h, half])  # -> 14x14x32
+    h = layers.Conv2DTranspose(1, 6, strides=2, padding="same", use_bias=False, name="paint")(h)  # -> 28x28x1
+    pixel_bias = PixelBias(name="logits")
+    decoder = keras.Model([half, quarter], pixel_bias(h), name="decoder")
+    if log_odds is not None:
+        pixel_bias.bias.assign(log_odds)
+    return DenoisingAutoencoder(encoder, decoder)
+
+
 def _in_batches(function: Any, x: np.ndarray, batch_size: int = 1000) -> list[np.ndarray]:
     """`function` over `x`, a thousand rows at a time, each of its outputs joined again; `x` may be empty."""
     rows = x if len(x) else np.zeros((1, *x.shape[1:]), x.dtype)  # convolutions do not take an empty batch
@@ -320,3 +421,32 @@ def _describe_layer(layer: keras.layers.Layer) -> str:
         details.append(activation)
     kind = "Input" if isinstance(layer, layers.InputLayer) else type(layer).__name__
     return f"{layer.name}: {' '.join([kind, ', '.join(details)]).strip()}"
+
+
+def compiled_decoder(vae: VAE) -> Callable[[np.ndarray], np.ndarray]:
+    """`vae.decode` for sliders: one graph, built once here, several times faster for a single z.
+
+    It reads the weights at every call, so it follows a model that is trained on.
+
+    Args:
+        vae: a `VAE`, or anything with its `decoder` and `latent_dim`.
+
+    Returns:
+        a function `(n, latent_dim)` -> `(n, 28, 28, channels) float32` probabilities in [0, 1]; it raises
+        ValueError for another shape, NaN or infinite numbers.
+    """
+    size = vae.latent_dim
+    probabilities = compiled(lambda z: ops.sigmoid(vae.decoder(z)), size)
+    probabilities(np.zeros((1, size), np.float32))  # build the graph now, not at the first touch of a slider
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        z = np.asarray(z, dtype=np.float32)
+        if z.ndim != 2 or z.shape[1] != size:
+            raise ValueError(f"z must have the shape (n, {size}), but has {z.shape}.")
+        if not np.isfinite(z).all():
+            raise ValueError("z holds NaN or infinite numbers.")
+        if not len(z):
+            return vae.decode(z)
+        return probabilities(z).numpy()
+
+    return decode

@@ -200,7 +200,7 @@ def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes
     return figure, ax
 
 
-def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4) -> None:
+def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4, named: bool = True) -> None:
     """The points of `latent_plane` on given axes; names that would hide each other are moved apart."""
     labels = np.unique(y)
     names_at = _apart(np.array([np.median(z[y == label], axis=0) for label in labels]), 0.07 * np.ptp(z, axis=0).max())
@@ -208,6 +208,8 @@ def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4) -> 
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         ax.scatter(*z[y == label].T, s=size, color=colour, alpha=0.5, linewidths=0)
         style = {"color": colour, "fontsize": 22, "weight": "bold", "ha": "center", "va": "center", "zorder": 10}
+        if not named:
+            continue
         ax.text(*name_at, str(label), path_effects=_OUTLINE, **style)
     ax.set_aspect("equal")
 

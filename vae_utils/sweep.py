@@ -1,4 +1,5 @@
-"""Trains the models that ship: every latent size with every seed, a run that is finished is not repeated.
+"""Trains the models that ship: every latent size with every seed, and with --denoisers the models that learn
+to remove noise. A run that is finished is not repeated.
 
 Each run writes its weights and a record into a folder of its own, which appears whole or not at all.
 """
@@ -19,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vae_utils import pretrained
 
 ROOT = Path(__file__).parent.parent
-CSV_PATH = ROOT / "benchmarks" / "sweep.csv"
 SHIPPED_SEED = 0
 DRAWS = 10  # draws of z per test image
 BOUND_K = 100  # draws in the importance-weighted bound
@@ -30,6 +32,11 @@ COLUMNS = (
     "latent_dim", "seed", "epochs", "train_images", "parameters", "test_loss", "test_reconstruction_loss",
     "test_kl_loss", "importance_weighted_bound", "importance_samples", "active_units", "seconds", "recipe",
 )  # fmt: skip
+
+
+# What a denoiser is trained on and measured at.
+LOWEST_NOISE, HIGHEST_NOISE = 0.3, 0.7
+MEASURED_NOISE, MEASURED_DIGITS = 0.5, 1000
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,34 @@ class Run:
         part = f"_N{self.limit}" if self.limit else ""
         return f"L{self.latent_dim}_E{self.epochs}_S{self.seed}{part}"
 
+    @property
+    def choice(self) -> list[str]:
+        """The options that choose it."""
+        return ["--sizes", str(self.latent_dim)]
 
-def is_finished(run: Run, folder: Path) -> bool:
+
+@dataclass(frozen=True)
+class DenoiserRun:
+    """One training of a denoiser, a key of `pretrained.DENOISERS`."""
+
+    denoiser: str
+    seed: int
+    epochs: int = pretrained.EPOCHS
+    limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        part = f"_N{self.limit}" if self.limit else ""
+        return f"{self.denoiser}_E{self.epochs}_S{self.seed}{part}"
+
+    @property
+    def choice(self) -> list[str]:
+        """The options that choose it."""
+        return ["--denoisers", self.denoiser]
+
+
+def is_finished(run: Run | DenoiserRun, folder: Path) -> bool:
     """Whether the run's folder stands."""
     return (folder / run.name / "metrics.json").is_file()
 
@@ -90,11 +123,104 @@ def train_one(run: Run, folder: Path) -> dict[str, Any]:
         "recipe": training.describe_recipe(),
         "kl_per_dimension": [float(value) for value in kl_per_dimension(vae, x_test)],
         "history": {"train": log.train, "validation": log.validation},
-        "versions": {"python": platform.python_version(), "keras": keras.version(), "backend": backend_version()},
-        "command": f"python3 run.py sweep --sizes {run.latent_dim} --seeds {run.seed} --epochs {run.epochs}",
+        "versions": versions(),
+        "command": command_line(run),
     }
-    write_run(folder / run.name, record, vae)
+    write_run(folder / run.name, record, VAE(vae.encoder, vae.decoder, seed=run.seed), "vae.weights.h5")
     return record
+
+
+def fresh_noise(x: Any, seed: Any) -> Any:
+    """Gaussian noise of a level drawn for each image between `LOWEST_NOISE` and `HIGHEST_NOISE`, clipped to [0, 1].
+
+    Args:
+        x: tensor `(batch, 28, 28, 1)` in [0, 1].
+        seed: two ints; the same seed gives the same noise.
+
+    Returns:
+        a tensor of the same shape.
+    """
+    import tensorflow as tf
+
+    level_seed, noise_seed = tf.unstack(tf.random.split(seed, 2))
+    level = tf.random.stateless_uniform((tf.shape(x)[0], 1, 1, 1), level_seed, LOWEST_NOISE, HIGHEST_NOISE)
+    return tf.clip_by_value(x + level * tf.random.stateless_normal(tf.shape(x), noise_seed), 0.0, 1.0)
+
+
+def train_denoiser(run: DenoiserRun, folder: Path) -> dict[str, Any]:
+    """Train a denoiser, fresh noise in every epoch, measure it, and write `folder/run.name` in one move.
+
+    Returns:
+        the record.
+    """
+    from vae_utils import training
+    from vae_utils.backend import keras
+    from vae_utils.data import load_mnist, pixel_log_odds, split_validation
+
+    (x, _), (x_test, _) = load_mnist(limit=run.limit)
+    x_train, x_validation = split_validation(x)
+    keras.utils.set_random_seed(run.seed)
+    denoiser = pretrained.build_denoiser(run.denoiser, pixel_log_odds(x_train), run.seed)
+    log = training.train(
+        denoiser.model,
+        x_train,
+        keras.ops.convert_to_numpy(fresh_noise(x_validation, [run.seed, 2])),  # noise of its own, the same every epoch
+        y_validation=x_validation,
+        corrupt=fresh_noise,
+        epochs=run.epochs,
+        seed=run.seed,
+        live=False,
+    )
+    if log.interrupted:
+        raise KeyboardInterrupt
+    noise = f"Gaussian noise, level {LOWEST_NOISE} to {HIGHEST_NOISE} per image, new every epoch; clean target"
+    record = {
+        "denoiser": run.denoiser,
+        "latent_dim": pretrained.DENOISERS[run.denoiser],
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "train_images": len(x_train),
+        "parameters": int(denoiser.model.encoder.count_params() + denoiser.model.decoder.count_params()),
+        **measure_denoiser(denoiser, x_test),
+        "seconds": log.seconds,
+        "recipe": training.describe_recipe().replace("Bernoulli input, beta 1", noise),
+        "history": {"train": log.train, "validation": log.validation},
+        "versions": versions(),
+        "command": command_line(run),
+    }
+    shipped = pretrained.build_denoiser(run.denoiser, seed=run.seed).model
+    shipped.set_weights(denoiser.model.get_weights())
+    write_run(folder / run.name, record, shipped, "denoiser.weights.h5")
+    return record
+
+
+def measure_denoiser(denoiser: pretrained.Denoiser, x_test: np.ndarray) -> dict[str, float]:
+    """Mean PSNR (dB) and SSIM of a denoiser on the first thousand test digits, at noise level 0.5."""
+    from vae_utils.data import add_gaussian_noise
+    from vae_utils.metrics import psnr, ssim
+
+    x = x_test[:MEASURED_DIGITS]
+    noisy = add_gaussian_noise(x, MEASURED_NOISE, np.random.default_rng(0))
+    x_recon = denoiser.reconstruct(noisy)
+    return {
+        "noise_level": MEASURED_NOISE,
+        "psnr": float(psnr(x, x_recon).mean()),
+        "ssim": float(ssim(x, x_recon).mean()),
+        "psnr_of_the_noisy_digits": float(psnr(x, noisy).mean()),
+        "ssim_of_the_noisy_digits": float(ssim(x, noisy).mean()),
+    }
+
+
+def command_line(run: Run | DenoiserRun) -> str:
+    """What to type to repeat it."""
+    return f"python3 run.py sweep {' '.join(run.choice)} --seeds {run.seed} --epochs {run.epochs}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what trained."""
+    from vae_utils.backend import keras
+
+    return {"python": platform.python_version(), "keras": keras.version(), "backend": backend_version()}
 
 
 def backend_version() -> str:
@@ -105,13 +231,15 @@ def backend_version() -> str:
     return f"{name} {__import__(name).__version__}"
 
 
-def write_run(target: Path, record: dict[str, Any], vae: Any) -> None:
-    """Weights and record, first in a folder beside `target`, then renamed to it."""
+def write_run(target: Path, record: dict[str, Any], model: Any, weights: str) -> None:
+    """Weights and record, first in a folder beside `target`, then renamed to it.
+
+    `model` is not compiled: the optimizer's state would triple the file.
+    """
     unfinished = target.with_name(target.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    uncompiled = type(vae)(vae.encoder, vae.decoder, seed=vae.seed)  # without the optimizer's state, a third the size
-    uncompiled.save_weights(unfinished / "vae.weights.h5")
+    model.save_weights(unfinished / weights)
     (unfinished / "metrics.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     unfinished.rename(target)
 
@@ -131,20 +259,32 @@ def write_csv(folder: Path, path: Path) -> int:
 
 
 def ship(folder: Path, sizes: list[int]) -> None:
-    """Copy the weights of one seed per size into the package, and the table to `benchmarks/`."""
+    """Copy the weights of one seed per size into the package, and the table of all runs."""
     for latent_dim in sizes:
         source = folder / Run(latent_dim, SHIPPED_SEED).name
         if not source.is_dir():
             raise SystemExit(f"{source} is not there: run the sweep for latent_dim {latent_dim} first.")
         shutil.copyfile(source / "vae.weights.h5", pretrained.weights_path(latent_dim))
         shutil.copyfile(source / "metrics.json", pretrained.metrics_path(latent_dim))
-    print(f"Shipped sizes {sizes}; {write_csv(folder, CSV_PATH)} runs in {CSV_PATH.name}.")
+    table = pretrained.sweep_table_path()
+    print(f"Shipped sizes {sizes}; {write_csv(folder, table)} runs in {table.name}.")
 
 
-def train_in_own_process(run: Run, folder: Path, threads: int) -> None:
-    """`train_one` in a fresh interpreter, its lines prefixed with the run's name."""
+def ship_denoisers(folder: Path, names: list[str]) -> None:
+    """Copy the weights and records of the denoisers into the package."""
+    for name in names:
+        source = folder / DenoiserRun(name, SHIPPED_SEED).name
+        if not source.is_dir():
+            raise SystemExit(f"{source} is not there: run the sweep with --denoisers {name} first.")
+        shutil.copyfile(source / "denoiser.weights.h5", pretrained.denoiser_weights_path(name))
+        shutil.copyfile(source / "metrics.json", pretrained.denoiser_metrics_path(name))
+    print(f"Shipped {', '.join(names)}.")
+
+
+def train_in_own_process(run: Run | DenoiserRun, folder: Path, threads: int) -> None:
+    """The run in a fresh interpreter, its lines prefixed with the run's name."""
     command = [sys.executable, "-m", "vae_utils.sweep", "--out", str(folder), "--epochs", str(run.epochs)]
-    command += ["--sizes", str(run.latent_dim), "--seeds", str(run.seed), "--in-this-process"]
+    command += [*run.choice, "--seeds", str(run.seed), "--in-this-process"]
     command += ["--limit", str(run.limit)] if run.limit else []
     names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
     environment = {**os.environ, **dict.fromkeys(names, str(threads))}
@@ -160,7 +300,7 @@ def train_in_own_process(run: Run, folder: Path, threads: int) -> None:
         raise RuntimeError(f"{run.name} failed:\n{''.join(tail)}")
 
 
-def sweep(runs: list[Run], folder: Path, jobs: int) -> None:
+def sweep(runs: list[Run] | list[DenoiserRun], folder: Path, jobs: int) -> None:
     """Train what is not finished, `jobs` at a time, and keep the table in `folder` up to date."""
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [run for run in runs if not is_finished(run, folder)]
@@ -179,13 +319,21 @@ def sweep(runs: list[Run], folder: Path, jobs: int) -> None:
             pool.shutdown(cancel_futures=True)
             raise
         finally:
-            write_csv(folder, folder / "sweep.csv")
+            if isinstance(runs[0], Run):  # the table is about the VAEs
+                write_csv(folder, folder / "sweep.csv")
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py sweep", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(range(2, 11)), help="latent sizes (2 to 10)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds (0 1 2)")
+    parser.add_argument("--seeds", type=int, nargs="+", help="seeds (0 1 2; 0 for denoisers)")
+    parser.add_argument(
+        "--denoisers",
+        nargs="*",
+        choices=list(pretrained.DENOISERS),
+        metavar="NAME",
+        help=f"train denoisers instead: {', '.join(pretrained.DENOISERS)} (all, if none is named)",
+    )
     parser.add_argument("--epochs", type=int, default=pretrained.EPOCHS, help="epochs per run (30)")
     parser.add_argument("--limit", type=int, help="train and test on this many digits only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (one per core)")
@@ -198,12 +346,20 @@ def main(arguments: list[str]) -> int:
             parser.error(f"--{name} must be at least 1")
     if min(options.sizes) < 1:
         parser.error("--sizes must be at least 1")
-    runs = [Run(size, seed, options.epochs, options.limit) for seed in options.seeds for size in options.sizes]
-    if options.ship:
+    denoisers = options.denoisers or list(pretrained.DENOISERS)
+    seeds = options.seeds or ([0, 1, 2] if options.denoisers is None else [SHIPPED_SEED])
+    budget = (options.epochs, options.limit)
+    if options.denoisers is None:
+        runs = [Run(size, seed, *budget) for seed in seeds for size in options.sizes]
+    else:
+        runs = [DenoiserRun(name, seed, *budget) for seed in seeds for name in denoisers]
+    if options.ship and options.denoisers is not None:
+        ship_denoisers(options.out, denoisers)
+    elif options.ship:
         ship(options.out, options.sizes)
     elif options.in_this_process:
         for run in runs:
-            train_one(run, options.out)
+            train_one(run, options.out) if isinstance(run, Run) else train_denoiser(run, options.out)
     else:
         sweep(runs, options.out, options.jobs)
     return 0
