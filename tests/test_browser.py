@@ -1,8 +1,10 @@
-"""A student's view: JupyterLab in a real browser, a notebook run from top to bottom.
+"""A student's view: JupyterLab in a real browser, notebooks run from top to bottom, sliders dragged and keyed.
 
 Needs a Chromium on the machine; screenshots land in `screenshots/`.
 """
 
+import base64
+import io
 import os
 import shutil
 import socket
@@ -13,7 +15,9 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -21,7 +25,13 @@ ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "screenshots"
 NOTEBOOKS = ["04_convolutional_vae"]
 LOADED = "images => images.filter(i => i.complete && i.naturalWidth > 50).map(i => i.src.length + i.src.slice(-99))"
-PROJECTOR = {"width": 1280, "height": 720}
+PROJECTOR, PHONE = {"width": 1280, "height": 720}, {"width": 400, "height": 800}
+SHOWN = "images => images.map(i => i.complete && i.naturalWidth > 20 && i.getBoundingClientRect().height > 20)"
+# The PNG bytes of an <img>, whose address is a blob that only the page can read.
+PNG_BYTES = """async image => {
+  const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+  return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+}"""
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
@@ -48,6 +58,7 @@ def lab(tmp_path_factory):
         port = probe.getsockname()[1]
     command = [sys.executable, ROOT / "run.py", "lab", f"--port={port}", "--no-browser", "--IdentityProvider.token="]
     environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings")}
+    environment["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / ".workspaces")  # no tabs of earlier sessions
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, f"--ServerApp.root_dir={folder}"], cwd=folder, env=environment, stdout=log, stderr=log
@@ -74,6 +85,68 @@ def wait_for_server(address, server, log):
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs_from_top_to_bottom(name, browser, lab):
+    page, errors, notebook = open_and_run(browser, lab, name)
+    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
+    assert counts == list(range(1, len(counts) + 1))
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    assert pictures >= 8
+    assert visible_pictures(page, name) >= pictures
+    assert not errors
+    page.close()
+
+
+def test_the_sliders_follow_the_hand(browser, lab):
+    """Notebook 07: mouse and keys to both ends; the picture is the decoder's own for the values on the sliders."""
+    from vae_utils import load_pretrained
+
+    name = "07_latent_traversal"
+    page, errors, _ = open_and_run(browser, lab, name)
+    sliders = scroll_to(page, "vae-latent-sliders")
+    handles = sliders.locator(".noUi-handle")
+    vae = load_pretrained(handles.count())
+    for index in (0, handles.count() - 1):
+        for end, target in (("Home", -3.0), ("End", 3.0)):
+            handles.nth(index).focus()
+            page.keyboard.press(end)
+            check_picture(page, sliders, vae, index, target)
+        page.keyboard.press("ArrowLeft")
+        check_picture(page, sliders, vae, index, 2.95)
+        for side, target in ((-1, -3.0), (1, 3.0)):
+            drag(page, sliders, index, side)
+            check_picture(page, sliders, vae, index, target)
+    look_at(page, name, ["vae-latent-sliders", "vae-latent-plane", "vae-interpolation", "vae-draw-a-digit"])
+    assert not errors
+    page.close()
+
+
+NOISE_SLIDER = """
+from vae_utils import load_mnist, load_pretrained, widgets
+vae = load_pretrained(2)
+x = load_mnist()[1][0][:20]
+slider = widgets.noise_slider(lambda noisy: vae.decode(vae.encode(noisy)[0]), x)
+slider
+"""
+
+
+def test_the_noise_slider_follows_the_keys(browser, lab):
+    _, folder = lab
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOISE_SLIDER.strip())])
+    nbformat.write(notebook, folder / "noise.ipynb")
+    page, errors, _ = open_and_run(browser, lab, "noise")
+    widget = scroll_to(page, "vae-noise-slider")
+    before = widget.locator("img").nth(1).evaluate(PNG_BYTES)
+    widget.locator(".noUi-handle").first.focus()
+    page.keyboard.press("End")
+    page.wait_for_timeout(1000)
+    assert widget.locator("img").nth(1).evaluate(PNG_BYTES) != before
+    look_at(page, "noise", ["vae-noise-slider"])
+    assert not errors
+    page.close()
+
+
+def open_and_run(browser, lab, name):
+    """A page with the notebook, run without an error; the list its console's errors go to; the notebook as saved."""
     address, folder = lab
     path = folder / f"{name}.ipynb"
     clear_outputs(path)
@@ -86,16 +159,70 @@ def test_a_notebook_runs_from_top_to_bottom(name, browser, lab):
     wait_for_kernel(page)
     run_all_cells(page)
     notebook = wait_until_done(page, path)
-
-    counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
-    assert counts == list(range(1, len(counts) + 1))
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
-    assert pictures >= 8
-    assert visible_pictures(page, name) >= pictures
-    assert not errors
-    page.close()
+    return page, errors, notebook
+
+
+def look_at(page, name, widgets):
+    """A screenshot of each widget on a projector and on a phone; none is cut off, none lacks a picture."""
+    for viewport, kind in ((PROJECTOR, "projector"), (PHONE, "phone")):
+        if viewport is PHONE:
+            page.locator(".jp-SideBar [data-id=filebrowser]").click()  # else the list of files covers the page
+        page.set_viewport_size(viewport)
+        for widget in widgets:
+            body = scroll_to(page, widget)
+            page.screenshot(path=SCREENSHOTS / f"{name}_{widget}_{kind}.png")
+            assert body.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), f"{widget} is cut off on a {kind}"
+            assert all(body.locator("img").evaluate_all(SHOWN)), f"{widget} lacks a picture on a {kind}"
+
+
+def scroll_to(page, css_class):
+    """The first widget of that class, scrolled to the top of the view."""
+    SCREENSHOTS.mkdir(exist_ok=True)
+    scroller = page.locator(".jp-WindowedPanel-outer").first
+    body = page.locator(f".{css_class}").first
+    scroller.evaluate("e => e.scrollTo(0, 0)")
+    for _ in range(80):  # JupyterLab draws only the cells near the view
+        page.wait_for_timeout(150)
+        if body.count():
+            body.evaluate("e => e.scrollIntoView({block: 'start'})")
+            page.wait_for_timeout(500)
+            return body
+        scroller.evaluate("e => e.scrollBy(0, 0.8 * e.clientHeight)")
+    raise AssertionError(f"no {css_class} on the page")
+
+
+def drag(page, sliders, index, side):
+    """By the mouse from the handle over the end of its track (−1 left, 1 right), in many small moves."""
+    handle, track = (sliders.locator(css).nth(index).bounding_box() for css in (".noUi-handle", ".noUi-base"))
+    y = handle["y"] + handle["height"] / 2
+    page.mouse.move(handle["x"] + handle["width"] / 2, y)
+    page.mouse.down()
+    page.mouse.move(track["x"] + track["width"] / 2 + side * (track["width"] / 2 + 20), y, steps=40)
+    page.mouse.up()
+
+
+def check_picture(page, sliders, vae, index, target):
+    """The slider's readout is `target`, and the picture is what the shipped decoder makes of all readouts."""
+    readouts = sliders.locator(".widget-readout")
+    for _ in range(100):
+        page.wait_for_timeout(50)
+        values = [float(readout.inner_text().replace("−", "-")) for readout in readouts.all()]
+        shown = picture_of(sliders)
+        names = [label.inner_text() for label in sliders.locator(".widget-slider .widget-label").all()]
+        z = np.zeros((1, len(values)), np.float32)
+        z[0, [int(label.strip("z[]")) for label in names]] = values
+        expected = vae.decode(z)[0, ..., 0]
+        error = np.abs(shown[4::8, 4::8] / 255 - expected).max()
+        if abs(values[index] - target) < 1e-6 and error < 2 / 255:
+            return
+    raise AssertionError(f"slider {index} shows {values[index]} for {target}; the picture is off by {error:.3f}")
+
+
+def picture_of(widget):
+    data = base64.b64decode(widget.locator("img").first.evaluate(PNG_BYTES))
+    return np.asarray(Image.open(io.BytesIO(data)), np.float32)
 
 
 def clear_outputs(path):
@@ -116,7 +243,7 @@ def run_all_cells(page):
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         try:
-            page.get_by_text("[*]:").first.wait_for(timeout=5_000)
+            page.get_by_text("[*]:").first.wait_for(timeout=15_000)
             return
         except playwright.TimeoutError:
             continue

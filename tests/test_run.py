@@ -49,6 +49,15 @@ def test_what_follows_test_goes_to_pytest(commands):
     assert commands == [("-m", "pytest", "-k", "losses")]
 
 
+def test_bench_times_the_training_or_the_sliders(commands):
+    run.main(["bench", "--full"])
+    run.main(["bench", "sliders", "--record"])
+    assert [(Path(script).name, *rest) for script, *rest in commands] == [
+        ("training_speed.py", "--full"),
+        ("slider_speed.py", "--record"),
+    ]
+
+
 @pytest.mark.parametrize("arguments", [["--port", "{}"], ["--port={}"]])
 def test_a_taken_port_gets_one_sentence(arguments, commands, capsys):
     with socket.socket() as taken:

@@ -1,16 +1,26 @@
-"""The theory of notebook 03 against independent oracles: ELBO, KL divergence and the two gradient estimators.
+"""The theory of notebooks 01 to 03 against independent oracles.
 
-The toy: z ~ N(0, 1) is hidden, x ~ N(z², 0.5²) is seen; adaptive integration gives its exact log-likelihood.
+Linear autoencoder against PCA, contractive penalty against finite differences; ELBO, KL divergence and the two
+gradient estimators on a toy: z ~ N(0, 1) is hidden, x ~ N(z², 0.5²) is seen; adaptive integration gives its exact
+log-likelihood.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 from scipy import integrate, stats
+from scipy.linalg import subspace_angles
+from sklearn.decomposition import PCA
 
 from vae_utils import losses
+from vae_utils.backend import keras
 
+SEVEN = Path(__file__).parent.parent / "notebooks" / "02_seven_autoencoders.ipynb"
 NOISE = 0.5
 OBSERVATIONS = (-0.5, 0.0, 0.5, 2.0, 4.0)
 DRAWS = 200_000
@@ -145,3 +155,71 @@ def test_variances_of_the_estimators_for_a_square(std: float) -> None:
     assert baseline.var() == pytest.approx(8 * z_mean**2 + 10 * std**2, rel=0.05)
     assert (2 * z).var() == pytest.approx(4 * std**2, rel=0.05)
     assert (2 * z).var() < baseline.var() < score.var()
+
+
+def trained_linear_autoencoder(x: np.ndarray, code_size: int) -> keras.Model:
+    """Two matrices without biases, `(n, d) -> (n, code_size) -> (n, d)`, trained by Adam on the squared error."""
+    keras.utils.set_random_seed(0)
+    linear = {"use_bias": False, "kernel_initializer": "orthogonal"}
+    model = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            keras.layers.Dense(code_size, **linear, name="encoder"),
+            keras.layers.Dense(x.shape[1], **linear, name="decoder"),
+        ]
+    )
+    rate = keras.optimizers.schedules.CosineDecay(0.02, 400)
+    model.compile(keras.optimizers.Adam(rate), "mse", jit_compile=False)
+    for _ in range(400):
+        model.train_on_batch(x, x)
+    return model
+
+
+def test_linear_autoencoder_learns_the_subspace_of_pca() -> None:
+    """Twenty directions of falling variance, hidden by a rotation; the code has room for five of them."""
+    rng = np.random.default_rng(0)
+    spreads = np.array([5.0, 4.0, 3.5, 3.0, 2.5, *np.linspace(1.0, 0.1, 15)])
+    rotation, _ = np.linalg.qr(rng.normal(size=(20, 20)))
+    x = (rng.normal(size=(500, 20)) * spreads @ rotation).astype(np.float32)
+    x -= x.mean(axis=0)
+    model, pca = trained_linear_autoencoder(x, 5), PCA(5).fit(x)
+
+    error = np.mean((x - np.asarray(model(x))) ** 2)
+    best_possible = np.mean((x - pca.inverse_transform(pca.transform(x))) ** 2)
+    assert 0.9999 * best_possible <= error < 1.01 * best_possible
+
+    columns = model.get_layer("decoder").get_weights()[0].T
+    assert np.degrees(subspace_angles(columns, pca.components_.T)).max() < 3
+    too_far = PCA(6).fit(x).components_[[0, 1, 2, 3, 5]].T  # one direction exchanged
+    assert np.degrees(subspace_angles(columns, too_far)).max() > 80
+
+
+@pytest.fixture(scope="module")
+def taught() -> dict[str, Callable]:
+    """The dense encoder and the contractive penalty of notebook 02, by running their tagged cells alone."""
+    space = {"keras": keras, "layers": keras.layers, "ops": keras.ops}
+    for cell in nbformat.read(SEVEN, as_version=4).cells:
+        if {"dense_encoder", "jacobian_penalty"} & set(cell.metadata.get("tags", [])):
+            exec(cell.source, space)
+    return space
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_contractive_penalty_equals_finite_differences(scale: float, taught: dict[str, Callable]) -> None:
+    """Central differences in float64 of z = sigmoid(x W + b), which know nothing of the formula."""
+    keras.utils.set_random_seed(0)
+    encoder = taught["dense_encoder"](6, activation="sigmoid")
+    rng = np.random.default_rng(0)
+    kernel, bias = scale * rng.normal(size=(784, 6)) / 28, rng.normal(size=6)
+    encoder.get_layer("code").set_weights([kernel, bias])
+    x = rng.random((3, 28, 28, 1)).astype(np.float32)
+    penalty = np.asarray(taught["jacobian_penalty"](encoder(x), encoder.get_layer("code").kernel))
+
+    def encode(flat: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-(flat @ kernel + bias)))
+
+    np.testing.assert_allclose(encoder(x), encode(x.reshape(3, 784)), atol=1e-5)
+    nudge = 1e-4 * np.eye(784)
+    for image, value in zip(x.reshape(3, 784).astype(np.float64), penalty, strict=True):
+        jacobian = (encode(image + nudge) - encode(image - nudge)) / 2e-4  # (784, 6)
+        assert value == pytest.approx(np.sum(jacobian**2), rel=1e-4)

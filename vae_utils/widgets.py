@@ -334,8 +334,8 @@ def as_mnist(sketch: np.ndarray) -> np.ndarray:
     mass = small.sum()
     middle_row = (small.sum(axis=1) @ (np.arange(height) + 0.5)) / mass
     middle_column = (small.sum(axis=0) @ (np.arange(width) + 0.5)) / mass
-    top = int(np.clip(round(14 - middle_row), 0, 28 - height))
-    left = int(np.clip(round(14 - middle_column), 0, 28 - width))
+    top = int(np.clip(round(14.5 - middle_row), 0, 28 - height))  # the data's centre of mass is pixel 14's middle
+    left = int(np.clip(round(14.5 - middle_column), 0, 28 - width))
     digit = np.zeros((28, 28, 1), np.float32)
     digit[top : top + height, left : left + width, 0] = np.clip(small, 0, 1)
     return digit
@@ -417,7 +417,9 @@ _CSS = """<style>
 .vae-inactive .widget-label, .vae-inactive .widget-readout { color: #767676; }
 .vae-inactive .noUi-connect { background: #bdbdbd; }
 .vae-cells { z-index: 1; }
-.vae-cell.jupyter-button { background: transparent; font-weight: bold; line-height: 1; padding: 0;
+.vae-map { image-rendering: auto; }
+.vae-cell.jupyter-button { background: transparent; font-weight: bold; line-height: 1; padding: 3px 4px;
+  display: flex; align-items: flex-start; justify-content: flex-start;
   text-shadow: 0 0 2px #fff, 0 0 3px #fff, 0 0 4px #fff, 0 0 5px #fff; }
 .vae-cell.jupyter-button:hover, .vae-cell.jupyter-button:focus { outline: 2px solid #333; outline-offset: -2px; }
 </style>"""
@@ -446,7 +448,7 @@ class Panel(VBox):
         self._draw = update
         self.refresh = LatestWins(self._guarded_draw, delay)
         _close_predecessors(self)
-        self.refresh()
+        self._guarded_draw()  # at once: a picture that comes on the page empty may stay so
 
     def say(self, sentence: str, alarm: bool = False) -> None:
         """Put a sentence under the widget; assistive technology reads it out."""
@@ -765,16 +767,13 @@ class LatentPlane(Panel):
             layout=Layout(display="grid", width=f"{MAP_SIZE}px", max_width="100%", overflow="hidden"),
         )
         self.map.layout.grid_area = "1 / 1"
+        self.map.add_class("vae-map")
         left = _column([stack, _text(_map_words(dims, points))], MAP_SIZE, grow=False)
         pictures = _row(
             [_captioned(self.picture, _text("decoded")), _captioned(self.neighbours, self._near)],
         )
-        super().__init__(
-            "vae-latent-plane",
         right = _column([*(_row([slider]) for slider in self.sliders), pictures], 300)
         super().__init__("vae-latent-plane", [left, right], self._show)
-            self._show,
-        )
         for slider in self.sliders:
             self.listen(slider)
         for button, centre in zip(self.cells, centres, strict=True):
@@ -788,7 +787,7 @@ class LatentPlane(Panel):
             name, who = (str(label), f"mostly {label}s") if label >= 0 else ("·", "no test digit here")
             button = Button(description=name, tooltip=f"{where}: {who}", layout=layout)
             button.style.text_color = CLASS_COLOURS[label] if label >= 0 else "#767676"
-            button.style.font_size = "17px"
+            button.style.font_size = "15px"
             button.add_class("vae-cell")
             buttons.append(button)
         return buttons
@@ -816,7 +815,7 @@ class LatentPlane(Panel):
     def _show(self) -> None:
         z = self.z
         mark = np.append(z[list(self.dims)], 0.0)[np.newaxis, :2]
-        self.map.value = png_bytes(with_marks(self._sheet, mark, _TEXT, 6), palette=PALETTE)
+        self.map.value = png_bytes(with_marks(self._sheet, mark, SPHERICAL, 7), palette=PALETTE)
         found, distances = nearest(self.z_mean, z)
         self.neighbours.value = digits_png(self.x[found], 4, 2, gap=2)
         self._near.value = f"nearest real digits: {_names(self.y[found])}<br>(distance {distances[0]:.2f} and more)"
@@ -856,12 +855,13 @@ class Interpolation(Panel):
         self.end = self._chooser("To digit no.", int(other[0]) if len(other) else len(y) - 1)
         self.t = _slider("t", 0, 1, 0.01, 0.5)
         self.t.style.description_width = "1.5em"
-        self.map = _image(280)
+        self.map = _image(MAP_SIZE)
+        self.map.add_class("vae-map")
         self.pictures, self._captions, captioned = {}, {}, []
         for name in ("from", "straight", "spherical", "to"):
             self.pictures[name], self._captions[name] = _image(112), _text(name)
             captioned.append(_captioned(self.pictures[name], self._captions[name]))
-        left = _column([self.map, _text(_map_words(dims, points, self._reach))], 280, grow=False)
+        left = _column([self.map, _text(_map_words(dims, points, self._reach))], MAP_SIZE, grow=False)
         right = _column([_row([self.start, self.end]), _row([self.t]), _row(captioned)], 300)
         self._ends: tuple[int, int] | None = None
         super().__init__("vae-interpolation", [left, right], self._show)
@@ -1016,19 +1016,20 @@ class DrawADigit(Panel):
         self.clear = _button("Clear", "Wipe the drawing pad")
         shown = min(len(y), 100)
         self.sample = Dropdown(
-            options=[("none", None), *[(f"no. {i}: a {y[i]}", i) for i in range(shown)]],
+            options=[("none", -1), *[(f"no. {i}: a {y[i]}", i) for i in range(shown)]],
             description="Or test digit",
             style={"description_width": "6em"},
             layout=Layout(width="13.5em"),
         )
         self.pictures, captioned = {}, []
-        captions = {"seen": "as the encoder sees it", "reconstruction": "its reconstruction"}
+        captions = {"seen": "made like MNIST", "reconstruction": "reconstruction"}
         for name, caption in captions.items():
             self.pictures[name] = _image(112)
             captioned.append(_captioned(self.pictures[name], _text(caption)))
         self.pictures["neighbours"] = _image(248)
         self._near, self._code = _text("nearest real digits"), _text()
         self.map = _image(224)
+        self.map.add_class("vae-map")
         left = _column([self.pad, _row([self.clear, self.sample])], 250, grow=False)
         middle = _column(
             [_row(captioned), _captioned(self.pictures["neighbours"], self._near), self._code], 260, grow=False
@@ -1068,7 +1069,7 @@ class DrawADigit(Panel):
     def pen_down(self, x: float, y: float) -> None:
         """Begin a stroke at `(x, y)`, pixels of the pad, y downwards."""
         self._pen_is_down = True
-        self.sample.value = None
+        self.sample.value = -1
         self.strokes.append([(float(x), float(y))])
         self._paint_line(self.strokes[-1][-1:] * 2)
         self.refresh()
@@ -1088,7 +1089,7 @@ class DrawADigit(Panel):
         """Empty the pad."""
         with self.refresh.hold():
             self.strokes, self._pen_is_down = [], False
-            self.sample.value = None
+            self.sample.value = -1
             self._paint()
             self.refresh()
 
@@ -1118,10 +1119,10 @@ class DrawADigit(Panel):
         Raises:
             ValueError: nothing is drawn.
         """
-        return self.x[self.sample.value] if self.sample.value is not None else as_mnist(rasterise(self.strokes, PAD))
+        return self.x[self.sample.value] if self.sample.value >= 0 else as_mnist(rasterise(self.strokes, PAD))
 
     def _show(self) -> None:
-        if not self.strokes and self.sample.value is None:
+        if not self.strokes and self.sample.value < 0:
             return self._show_nothing()
         digit = self.digit()[np.newaxis]
         self.pictures["seen"].value = digits_png(digit, 1, 4)
