@@ -24,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +134,8 @@ NOTEBOOK_CELL = """\
 import sys
 sys.path.insert(0, {folder!r})
 import slider_speed as s
-from vae_utils import compiled_decoder, latent_sliders
-panel = latent_sliders(compiled_decoder(s.model({size})), {size})
+from vae_utils import compiled_decoder, latent_sliders, load_pretrained
+panel = latent_sliders(compiled_decoder(load_pretrained({size})), {size})
 panel"""
 
 # Notes when a key or the mouse moves the slider, and when the changed picture has loaded.
@@ -252,6 +253,8 @@ def in_browser(size: int, presses: int, seconds: float, ticks: int) -> dict[str,
 
         tools = page.context.new_cdp_session(page)
         handle.focus()
+        page.keyboard.press("Home")  # from there the arrows never meet an end, where no picture would change
+        page.wait_for_timeout(1000)
         press(page, ticks // 4)  # caches fill
         before = (heap_megabytes(tools), kernel_megabytes())
         press(page, ticks)
@@ -290,7 +293,8 @@ def main() -> None:
     parser.add_argument("--no-browser", action="store_true", help="leave the browser out")
     parser.add_argument("--record", action="store_true", help="write the numbers to slider_speed.json")
     options = parser.parse_args()
-    versions = f"Python {platform.python_version()}"
+    packages = ("keras", "tensorflow", "ipywidgets", "jupyterlab")
+    versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
     machine = f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores"
     print(f"{machine}\n{versions}\n", flush=True)
     record: dict[str, Any] = {"machine": machine, "versions": versions, "milliseconds_per_tick": {}}

@@ -25,7 +25,7 @@ ROOMS = [
     "widgets",
     "figures",
 ]
-WITHOUT_KERAS = {"data", "plots"}
+WITHOUT_KERAS = {"data", "plots", "widgets"}
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parent.parent
 IMAGES_DIR = ROOT / "Images"
 README = ROOT / "README.md"
 SPEED_RECORD = ROOT / "benchmarks" / "training_speed.json"
+SLIDER_RECORD = ROOT / "benchmarks" / "slider_speed.json"
 GALLERY_RECORD = ROOT / "benchmarks" / "gallery.json"
 SHOWN = 20  # test digits per picture, two of each class
 NOISE_LEVEL = 0.5
@@ -247,7 +248,7 @@ def gallery_numbers(latent_dim: int) -> dict[str, float]:
 
 def readme_numbers() -> dict[str, str]:
     """The README's blocks of numbers, by the name of their marker, from the records of trainings and benchmarks."""
-    return {"model": model_block(), "bench": bench_block(), "gallery": gallery_block()}
+    return {"model": model_block(), "bench": f"{bench_block()}\n{slider_block()}", "gallery": gallery_block()}
 
 
 def model_block() -> str:
@@ -271,6 +272,17 @@ def model_block() -> str:
         "active dimensions": lambda record: str(record["active_units"]),
     }
     rows += [f"| {name} | " + " | ".join(map(cell, records)) + " |" for name, cell in columns.items()]
+    runs = pretrained.sweep_records()
+    seeds = {run["seed"] for run in runs}
+    if len(seeds) > 1:
+        by_size = [[run["test_loss"] for run in runs if run["latent_dim"] == r["latent_dim"]] for r in records]
+        spread = " | ".join(f"{np.std(losses, ddof=1):.2f}" for losses in by_size)
+        rows.append(f"| standard deviation of the test loss, {len(seeds)} seeds | {spread} |")
+    rows += [
+        "",
+        f"Seed {records[0]['seed']} of each size ships with the package; all {len(runs)} runs are in "
+        "[`vae_utils/assets/sweep.csv`](vae_utils/assets/sweep.csv), and notebook 05 reads them.",
+    ]
     return "\n".join(rows)
 
 
@@ -286,6 +298,21 @@ def bench_block() -> str:
         f"**{speed['ratio']} times** as long. A training step through `fit` costs {speed['fit_over_bare_step']:.2f} "
         f"times a bare compiled step. ({speed['machine']}; {speed['versions']}.)"
     )
+
+
+def slider_block() -> str:
+    """How fast the sliders answer, by latent size."""
+    record = json.loads(SLIDER_RECORD.read_text(encoding="utf-8"))
+    parts = []
+    for size, ways in record["milliseconds_per_tick"].items():
+        browser = record["browser"][size]
+        parts.append(
+            f"with {size} dimensions a tick takes {ways['ours']['median']:.1f} ms (99th percentile "
+            f"{ways['ours']['p99']:.1f} ms), **{ways['ratio']:.0f} times** less than `interact`, `predict` and a new "
+            f"figure; in the browser {browser['latency_median']:.0f} ms pass from key to picture, and a "
+            f"drag shows {browser['pictures_per_second']:.0f} pictures a second"
+        )
+    return f"- `python3 run.py bench sliders`: {'; '.join(parts)}. ({record['machine']}; {record['versions']}.)"
 
 
 def gallery_block() -> str:

@@ -203,7 +203,9 @@ def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes
 def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4, named: bool = True) -> None:
     """The points of `latent_plane` on given axes; names that would hide each other are moved apart."""
     labels = np.unique(y)
-    names_at = _apart(np.array([np.median(z[y == label], axis=0) for label in labels]), 0.07 * np.ptp(z, axis=0).max())
+    names_at = moved_apart(
+        np.array([np.median(z[y == label], axis=0) for label in labels]), 0.07 * np.ptp(z, axis=0).max()
+    )
     for label, name_at in zip(labels, names_at, strict=True):
         colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
         ax.scatter(*z[y == label].T, s=size, color=colour, alpha=0.5, linewidths=0)
@@ -214,7 +216,7 @@ def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4, nam
     ax.set_aspect("equal")
 
 
-def _apart(points: np.ndarray, distance: float) -> np.ndarray:
+def moved_apart(points: np.ndarray, distance: float) -> np.ndarray:
     """`points` `(n, 2)`, moved as little as it takes for all to be `distance` apart."""
     points = points.astype(float)
     for _ in range(200):

@@ -28,7 +28,7 @@ from PIL import Image as Picture
 from PIL import ImageDraw, ImageFont
 
 from vae_utils.data import add_gaussian_noise, add_salt_and_pepper, check_images
-from vae_utils.plots import CLASS_COLOURS, _apart, tile_images
+from vae_utils.plots import CLASS_COLOURS, moved_apart, tile_images
 
 Decode = Callable[[np.ndarray], np.ndarray]
 Encode = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -231,7 +231,7 @@ def plane_map(points: np.ndarray, y: np.ndarray, reach: float = MAP_REACH, names
         draw.text((2, row - 2), f"{tick:+.0f}", _TEXT, small, anchor="ls")
     labels = np.unique(y) if names else np.empty(0, int)
     medians = np.array([np.median(points[y == label], axis=0) for label in labels]).reshape(-1, 2)
-    for label, (row, column) in zip(labels, to_pixels(_apart(medians, 0.16 * reach), reach), strict=True):
+    for label, (row, column) in zip(labels, to_pixels(moved_apart(medians, 0.16 * reach), reach), strict=True):
         for width, colour in ((4, _WHITE), (1, int(_NAMES + label))):
             style = {"anchor": "mm", "stroke_width": width, "stroke_fill": colour}
             draw.text((column, row), str(label), colour, large, **style)
@@ -669,7 +669,7 @@ class LatentSliders(Panel):
         image = decoded(self.decode, self.z[np.newaxis])[0]
         before, self._image = self._image, image
         moved, self._moved = self._moved, None
-        self.picture.value = digits_png(image[np.newaxis], 1, 8)
+        self.picture.value = digits_png(image[np.newaxis], 1, 1)  # the page enlarges it
         if moved is None or not self.inactive[moved] or before is None:
             self.say(self._off_the_ends())
         else:
