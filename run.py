@@ -175,6 +175,7 @@ def lab(arguments: list[str]) -> int:
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
     options = [f"--port={port}", "--port-retries=0"]
+    options.append("--ServerApp.kernel_websocket_connection_class=vae_utils.lab.PromptConnection")  # quick sliders
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     if not has_display():

@@ -24,6 +24,7 @@ ROOMS = [
     "sweep",
     "widgets",
     "figures",
+    "lab",
 ]
 WITHOUT_KERAS = {"data", "plots", "widgets"}
 

@@ -1,10 +1,12 @@
 """The two commands: what they refuse, and when they install."""
 
+import importlib
 import importlib.util
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -128,3 +130,16 @@ def test_a_failed_install_is_tried_again(tmp_path, monkeypatch):
         with pytest.raises(run.SetupError, match="check the network"):
             run.prepare()
     assert len(calls) == 2
+
+
+def test_the_lab_sends_small_messages_at_once(commands, monkeypatch):
+    run.main(["lab"])
+    option = next(option for option in commands[0] if "kernel_websocket_connection_class" in option)
+    module, _, name = option.partition("=")[2].rpartition(".")
+    connection_class = getattr(importlib.import_module(module), name)
+    calls = []
+    monkeypatch.setattr(connection_class.__base__, "connect", lambda self: calls.append("connected"))
+    connection = connection_class.__new__(connection_class)
+    monkeypatch.setattr(connection_class, "websocket_handler", SimpleNamespace(set_nodelay=calls.append))
+    connection.connect()
+    assert calls == [True, "connected"]
