@@ -155,7 +155,7 @@ def open_and_run(browser, lab, name):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(f"{address}/lab/tree/{name}.ipynb", wait_until="load")
+    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb", wait_until="load")  # no tabs of other tests
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     wait_for_kernel(page)
     run_all_cells(page)

@@ -101,12 +101,12 @@ def test_bad_training_images_stop_before_the_first_step(change, sentence, digits
         ({"epochs": 0}, "epochs must be"),
         ({"epochs": 1.5}, "epochs must be"),
         ({"peak_learning_rate": 0.0}, "peak learning rate"),
-        ({"y_train": np.zeros((200, 28, 28, 1))}, "both y_train and y_validation"),
+        ({"y_train": np.zeros((300, 28, 28, 1))}, "both y_train and y_validation"),
     ],
 )
 def test_bad_settings(arguments, sentence, digits):
     with pytest.raises(ValueError, match=sentence):
-        train(fresh(), digits[0][:200], digits[0][:10], live=False, **arguments)
+        train(fresh(), digits[0][:300], digits[0][:10], live=False, **arguments)
 
 
 def test_empty_validation(digits):
@@ -175,7 +175,7 @@ def test_the_notebook_display_is_replaced_in_place(digits, monkeypatch):
 
 def test_the_optimizer_steps_equally_far_in_all_directions_of_a_matrix():
     gradient = np.random.default_rng(0).normal(size=(20, 30)).astype("float32")
-    matrix, vector = keras.Variable(np.zeros((20, 30))), keras.Variable(np.ones(30))
+    matrix, vector = keras.Variable(np.zeros((20, 30), "float32")), keras.Variable(np.ones(30, "float32"))
     training.build_optimizer(0.01).apply([gradient, np.zeros(30, "float32")], [matrix, vector])
     stretch = [np.linalg.cond(values) for values in (gradient, matrix.numpy())]
     assert stretch[0] > 6 and stretch[1] < 3
