@@ -47,7 +47,7 @@ def browser():
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture  # a server for each test: JupyterLab would open the tabs of the test before
 def lab(tmp_path_factory):
     """Address of a JupyterLab, as `run.py lab` starts it, on a copy of the notebooks."""
     folder = tmp_path_factory.mktemp("course")
@@ -155,7 +155,7 @@ def open_and_run(browser, lab, name):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb", wait_until="load")  # no tabs of other tests
+    page.goto(f"{address}/lab/tree/{name}.ipynb", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     wait_for_kernel(page)
     run_all_cells(page)
