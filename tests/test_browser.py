@@ -120,32 +120,6 @@ def test_the_sliders_follow_the_hand(browser, lab):
     page.close()
 
 
-NOISE_SLIDER = """
-from vae_utils import load_mnist, load_pretrained, widgets
-vae = load_pretrained(2)
-x = load_mnist()[1][0][:20]
-slider = widgets.noise_slider(lambda noisy: vae.decode(vae.encode(noisy)[0]), x)
-slider
-"""
-
-
-def test_the_noise_slider_follows_the_keys(browser, lab):
-    _, folder = lab
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOISE_SLIDER.strip())])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # else JupyterLab asks
-    nbformat.write(notebook, folder / "noise.ipynb")
-    page, errors, _ = open_and_run(browser, lab, "noise")
-    widget = scroll_to(page, "vae-noise-slider")
-    before = widget.locator("img").nth(1).evaluate(PNG_BYTES)
-    widget.locator(".noUi-handle").first.focus()
-    page.keyboard.press("End")
-    page.wait_for_timeout(1000)
-    assert widget.locator("img").nth(1).evaluate(PNG_BYTES) != before
-    look_at(page, "noise", ["vae-noise-slider"])
-    assert not errors
-    page.close()
-
-
 def open_and_run(browser, lab, name):
     """A page with the notebook, run without an error; the list its console's errors go to; the notebook as saved."""
     address, folder = lab
