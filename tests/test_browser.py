@@ -216,6 +216,8 @@ def wait_for_kernel(page):
 def run_all_cells(page):
     """By the menu, as a student would; again if the kernel was not ready to listen."""
     for _ in range(5):
+        if page.locator(".jp-Dialog .jp-mod-accept").count():  # a question of JupyterLab's: its own answer will do
+            page.locator(".jp-Dialog .jp-mod-accept").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         try:
