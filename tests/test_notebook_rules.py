@@ -114,9 +114,10 @@ def test_every_picture_has_words_before_and_after(notebook):
     cells = notebook.cells
     for index, cell in enumerate(cells):
         if has_picture(cell):
-            after = next((c for c in cells[index + 1 :] if c.cell_type == "markdown" or has_picture(c)), None)
+            after = cells[index + 1] if index + 1 < len(cells) else None
             before = next((c for c in reversed(cells[:index]) if c.cell_type == "markdown" or has_picture(c)), None)
             assert after is not None and after.cell_type == "markdown", f"no reading after cell {index}"
+            assert not after.source.startswith("#"), f"a heading stands where cell {index} should be read"
             assert before is not None and before.cell_type == "markdown", f"no question before cell {index}"
 
 
