@@ -131,9 +131,6 @@ def summary(times: list[float]) -> dict[str, float]:
 # --- in the browser ----------------------------------------------------------------------------------
 
 NOTEBOOK_CELL = """\
-import sys
-sys.path.insert(0, {folder!r})
-import slider_speed as s
 from vae_utils import compiled_decoder, latent_sliders, load_pretrained
 panel = latent_sliders(compiled_decoder(load_pretrained({size})), {size})
 panel"""
@@ -161,7 +158,7 @@ def served_notebook(size: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         notebook = nbformat.v4.new_notebook()
-        notebook.cells = [nbformat.v4.new_code_cell(NOTEBOOK_CELL.format(folder=str(Path(__file__).parent), size=size))]
+        notebook.cells = [nbformat.v4.new_code_cell(NOTEBOOK_CELL.format(size=size))]
         notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(notebook, folder / "sliders.ipynb")
         with socket.socket() as probe:

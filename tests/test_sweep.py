@@ -16,24 +16,30 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
-    trained = []
+def interrupt_after_one(monkeypatch):
+    """The second training of all is interrupted, once; returns the list that the names of finished ones go to."""
+    trained, interrupted = [], []
     real = sweep.train_in_own_process
 
-    def interrupted_after_one(run, folder, threads):
-        if trained:
+    def train(run, folder, threads):
+        if trained and not interrupted:
+            interrupted.append(run.name)
             (folder / (run.name + ".unfinished")).mkdir()
             raise KeyboardInterrupt
-        trained.append(run.name)
         real(run, folder, threads)
+        trained.append(run.name)
 
-    monkeypatch.setattr(sweep, "train_in_own_process", interrupted_after_one)
+    monkeypatch.setattr(sweep, "train_in_own_process", train)
+    return trained
+
+
+def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
+    trained = interrupt_after_one(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         sweep.main([*TINY, "--out", str(tmp_path)])
     assert [row["latent_dim"] for row in read_csv(tmp_path / "sweep.csv")] == ["2"]
     first = (tmp_path / "L2_E1_S0_N300" / "metrics.json").read_bytes()
 
-    monkeypatch.setattr(sweep, "train_in_own_process", lambda *a: (trained.append(a[0].name), real(*a)))
     sweep.main([*TINY, "--out", str(tmp_path)])
     assert trained == ["L2_E1_S0_N300", "L3_E1_S0_N300"]
     assert (tmp_path / "L2_E1_S0_N300" / "metrics.json").read_bytes() == first
@@ -78,20 +84,9 @@ TINY_DENOISERS = ["--denoisers", "denoising_vae_L2", "denoising_autoencoder", "-
 def test_denoisers_train_continue_where_they_stopped_and_ship(tmp_path, monkeypatch, capsys):
     runs, shelf = tmp_path / "runs", tmp_path / "shelf"
     shelf.mkdir()
-    trained = []
-    real = sweep.train_in_own_process
-
-    def interrupted_after_one(run, folder, threads):
-        if trained:
-            (folder / (run.name + ".unfinished")).mkdir()
-            raise KeyboardInterrupt
-        trained.append(run.name)
-        real(run, folder, threads)
-
-    monkeypatch.setattr(sweep, "train_in_own_process", interrupted_after_one)
+    trained = interrupt_after_one(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
-    monkeypatch.setattr(sweep, "train_in_own_process", lambda *a: (trained.append(a[0].name), real(*a)))
     sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
     assert trained == ["denoising_vae_L2_E1_S0_N300", "denoising_autoencoder_E1_S0_N300"]
     assert not list(runs.glob("*.unfinished")) and not (runs / "sweep.csv").exists()

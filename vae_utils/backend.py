@@ -43,7 +43,7 @@ __all__ = ["compiled", "keras"]
 def compiled(function: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:
     """`function` of one `(n, size) float32` array as graphs that are built once: one for n = 1, one for any n.
 
-    The first is compiled by XLA, which halves the time of a slider's tick, unless this TensorFlow comes without it.
+    The first is compiled by XLA, which makes a slider's tick shorter, unless this TensorFlow comes without it.
     """
     import tensorflow as tf
 

@@ -41,47 +41,31 @@ MEASURED_NOISE, MEASURED_DIGITS = 0.5, 1000
 
 @dataclass(frozen=True)
 class Run:
-    """One training of the sweep."""
+    """One training: of a VAE, `model` being its latent size, or of a denoiser, a key of `pretrained.DENOISERS`."""
 
-    latent_dim: int
+    model: int | str
     seed: int
     epochs: int = pretrained.EPOCHS
     limit: int | None = None
 
     @property
-    def name(self) -> str:
-        """Its folder."""
-        part = f"_N{self.limit}" if self.limit else ""
-        return f"L{self.latent_dim}_E{self.epochs}_S{self.seed}{part}"
-
-    @property
-    def choice(self) -> list[str]:
-        """The options that choose it."""
-        return ["--sizes", str(self.latent_dim)]
-
-
-@dataclass(frozen=True)
-class DenoiserRun:
-    """One training of a denoiser, a key of `pretrained.DENOISERS`."""
-
-    denoiser: str
-    seed: int
-    epochs: int = pretrained.EPOCHS
-    limit: int | None = None
+    def is_denoiser(self) -> bool:
+        return isinstance(self.model, str)
 
     @property
     def name(self) -> str:
         """Its folder."""
+        model = self.model if self.is_denoiser else f"L{self.model}"
         part = f"_N{self.limit}" if self.limit else ""
-        return f"{self.denoiser}_E{self.epochs}_S{self.seed}{part}"
+        return f"{model}_E{self.epochs}_S{self.seed}{part}"
 
     @property
     def choice(self) -> list[str]:
         """The options that choose it."""
-        return ["--denoisers", self.denoiser]
+        return ["--denoisers" if self.is_denoiser else "--sizes", str(self.model)]
 
 
-def is_finished(run: Run | DenoiserRun, folder: Path) -> bool:
+def is_finished(run: Run, folder: Path) -> bool:
     """Whether the run's folder stands."""
     return (folder / run.name / "metrics.json").is_file()
 
@@ -101,14 +85,14 @@ def train_one(run: Run, folder: Path) -> dict[str, Any]:
     (x, _), (x_test, _) = load_mnist(limit=run.limit)
     x_train, x_validation = split_validation(x)
     keras.utils.set_random_seed(run.seed)
-    decoder = build_decoder(run.latent_dim, pixel_log_odds(x_train))
-    vae = VAE(build_encoder(run.latent_dim), decoder, seed=run.seed)
+    decoder = build_decoder(run.model, pixel_log_odds(x_train))
+    vae = VAE(build_encoder(run.model), decoder, seed=run.seed)
     log = training.train(vae, x_train, x_validation, epochs=run.epochs, seed=run.seed, live=False)
     if log.interrupted:
         raise KeyboardInterrupt
     test = negative_elbo(vae, x_test, draws=DRAWS)
     record = {
-        "latent_dim": run.latent_dim,
+        "latent_dim": run.model,
         "seed": run.seed,
         "epochs": run.epochs,
         "train_images": len(x_train),
@@ -147,7 +131,7 @@ def fresh_noise(x: Any, seed: Any) -> Any:
     return tf.clip_by_value(x + level * tf.random.stateless_normal(tf.shape(x), noise_seed), 0.0, 1.0)
 
 
-def train_denoiser(run: DenoiserRun, folder: Path) -> dict[str, Any]:
+def train_denoiser(run: Run, folder: Path) -> dict[str, Any]:
     """Train a denoiser, fresh noise in every epoch, measure it, and write `folder/run.name` in one move.
 
     Returns:
@@ -160,7 +144,7 @@ def train_denoiser(run: DenoiserRun, folder: Path) -> dict[str, Any]:
     (x, _), (x_test, _) = load_mnist(limit=run.limit)
     x_train, x_validation = split_validation(x)
     keras.utils.set_random_seed(run.seed)
-    denoiser = pretrained.build_denoiser(run.denoiser, pixel_log_odds(x_train), run.seed)
+    denoiser = pretrained.build_denoiser(run.model, pixel_log_odds(x_train), run.seed)
     log = training.train(
         denoiser.model,
         x_train,
@@ -175,8 +159,8 @@ def train_denoiser(run: DenoiserRun, folder: Path) -> dict[str, Any]:
         raise KeyboardInterrupt
     noise = f"Gaussian noise, level {LOWEST_NOISE} to {HIGHEST_NOISE} per image, new every epoch; clean target"
     record = {
-        "denoiser": run.denoiser,
-        "latent_dim": pretrained.DENOISERS[run.denoiser],
+        "denoiser": run.model,
+        "latent_dim": pretrained.DENOISERS[run.model],
         "seed": run.seed,
         "epochs": run.epochs,
         "train_images": len(x_train),
@@ -188,7 +172,7 @@ def train_denoiser(run: DenoiserRun, folder: Path) -> dict[str, Any]:
         "versions": versions(),
         "command": command_line(run),
     }
-    shipped = pretrained.build_denoiser(run.denoiser, seed=run.seed).model
+    shipped = pretrained.build_denoiser(run.model, seed=run.seed).model
     shipped.set_weights(denoiser.model.get_weights())
     write_run(folder / run.name, record, shipped, "denoiser.weights.h5")
     return record
@@ -211,7 +195,7 @@ def measure_denoiser(denoiser: pretrained.Denoiser, x_test: np.ndarray) -> dict[
     }
 
 
-def command_line(run: Run | DenoiserRun) -> str:
+def command_line(run: Run) -> str:
     """What to type to repeat it."""
     return f"python3 run.py sweep {' '.join(run.choice)} --seeds {run.seed} --epochs {run.epochs}"
 
@@ -273,7 +257,7 @@ def ship(folder: Path, sizes: list[int]) -> None:
 def ship_denoisers(folder: Path, names: list[str]) -> None:
     """Copy the weights and records of the denoisers into the package."""
     for name in names:
-        source = folder / DenoiserRun(name, SHIPPED_SEED).name
+        source = folder / Run(name, SHIPPED_SEED).name
         if not source.is_dir():
             raise SystemExit(f"{source} is not there: run the sweep with --denoisers {name} first.")
         shutil.copyfile(source / "denoiser.weights.h5", pretrained.denoiser_weights_path(name))
@@ -281,7 +265,7 @@ def ship_denoisers(folder: Path, names: list[str]) -> None:
     print(f"Shipped {', '.join(names)}.")
 
 
-def train_in_own_process(run: Run | DenoiserRun, folder: Path, threads: int) -> None:
+def train_in_own_process(run: Run, folder: Path, threads: int) -> None:
     """The run in a fresh interpreter, its lines prefixed with the run's name."""
     command = [sys.executable, "-m", "vae_utils.sweep", "--out", str(folder), "--epochs", str(run.epochs)]
     command += [*run.choice, "--seeds", str(run.seed), "--in-this-process"]
@@ -300,7 +284,7 @@ def train_in_own_process(run: Run | DenoiserRun, folder: Path, threads: int) -> 
         raise RuntimeError(f"{run.name} failed:\n{''.join(tail)}")
 
 
-def sweep(runs: list[Run] | list[DenoiserRun], folder: Path, jobs: int) -> None:
+def sweep(runs: list[Run], folder: Path, jobs: int) -> None:
     """Train what is not finished, `jobs` at a time, and keep the table in `folder` up to date."""
     folder.mkdir(parents=True, exist_ok=True)
     waiting = [run for run in runs if not is_finished(run, folder)]
@@ -319,7 +303,7 @@ def sweep(runs: list[Run] | list[DenoiserRun], folder: Path, jobs: int) -> None:
             pool.shutdown(cancel_futures=True)
             raise
         finally:
-            if isinstance(runs[0], Run):  # the table is about the VAEs
+            if not runs[0].is_denoiser:  # the table is about the VAEs
                 write_csv(folder, folder / "sweep.csv")
 
 
@@ -349,17 +333,15 @@ def main(arguments: list[str]) -> int:
     denoisers = options.denoisers or list(pretrained.DENOISERS)
     seeds = options.seeds or ([0, 1, 2] if options.denoisers is None else [SHIPPED_SEED])
     budget = (options.epochs, options.limit)
-    if options.denoisers is None:
-        runs = [Run(size, seed, *budget) for seed in seeds for size in options.sizes]
-    else:
-        runs = [DenoiserRun(name, seed, *budget) for seed in seeds for name in denoisers]
+    chosen = options.sizes if options.denoisers is None else denoisers
+    runs = [Run(model, seed, *budget) for seed in seeds for model in chosen]
     if options.ship and options.denoisers is not None:
         ship_denoisers(options.out, denoisers)
     elif options.ship:
         ship(options.out, options.sizes)
     elif options.in_this_process:
         for run in runs:
-            train_one(run, options.out) if isinstance(run, Run) else train_denoiser(run, options.out)
+            (train_denoiser if run.is_denoiser else train_one)(run, options.out)
     else:
         sweep(runs, options.out, options.jobs)
     return 0

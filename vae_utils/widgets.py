@@ -84,12 +84,6 @@ def decoded(decode: Decode, z: np.ndarray) -> np.ndarray:
     return images
 
 
-def psnr(clean: np.ndarray, other: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of pictures in [0, 1]: −10 log10 of the mean squared error; ∞ if equal."""
-    error = float(np.mean(np.square(np.asarray(clean, np.float64) - other)))
-    return -10 * np.log10(error) if error else float("inf")
-
-
 def noisy(x: np.ndarray, kind: str, level: float, seed: int = 0) -> np.ndarray:
     """`x` with noise, the same draw for the same seed, so that the slider scales it and does not flicker.
 
@@ -968,7 +962,9 @@ class NoiseSlider(Panel):
 
 
 def _decibels(clean: np.ndarray, other: np.ndarray) -> str:
-    value = psnr(clean, other)
+    from vae_utils.metrics import psnr  # here, so that the other widgets need no Keras
+
+    value = psnr(clean, other)[0]
     return f"PSNR {value:.1f} dB" if np.isfinite(value) else "the same pixels"
 
 
