@@ -129,6 +129,7 @@ def open_and_run(browser, lab, name):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.add_locator_handler(page.locator(".jp-Dialog"), answer)
     page.goto(f"{address}/lab/tree/{name}.ipynb", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     wait_for_kernel(page)
@@ -201,6 +202,12 @@ def picture_of(widget):
     return np.asarray(Image.open(io.BytesIO(data)), np.float32)
 
 
+def answer(dialog):
+    """A question of JupyterLab's that covers the page gets JupyterLab's own answer."""
+    print(dialog.inner_text())
+    dialog.locator(".jp-mod-accept").click()
+
+
 def clear_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -216,8 +223,6 @@ def wait_for_kernel(page):
 def run_all_cells(page):
     """By the menu, as a student would; again if the kernel was not ready to listen."""
     for _ in range(5):
-        if page.locator(".jp-Dialog .jp-mod-accept").count():  # a question of JupyterLab's: its own answer will do
-            page.locator(".jp-Dialog .jp-mod-accept").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         try:
