@@ -152,7 +152,7 @@ WATCH = """() => {
 
 @contextmanager
 def served_notebook(size: int) -> Iterator[str]:
-    """Address of a JupyterLab that shows a notebook of one cell with the sliders."""
+    """Address of a JupyterLab with `sliders.ipynb`, a notebook of one cell with the sliders."""
     import nbformat
 
     with tempfile.TemporaryDirectory() as name:
@@ -172,7 +172,7 @@ def served_notebook(size: int) -> Iterator[str]:
             try:
                 address = f"http://127.0.0.1:{port}"
                 wait_for(address, server)
-                yield f"{address}/lab/tree/sliders.ipynb"
+                yield address
             finally:
                 server.terminate()
                 server.wait(timeout=30)
@@ -188,6 +188,20 @@ def wait_for(address: str, server: subprocess.Popen) -> None:
                 break
             time.sleep(0.5)
     raise RuntimeError("JupyterLab did not start.")
+
+
+def wait_for_kernel(page: Any, server: str) -> None:
+    """Until the kernel of the server's one open notebook is idle and the page is connected to it.
+
+    Asked to run cells before that, JupyterLab starts a second kernel, and asks which one to take.
+    """
+    for _ in range(240):
+        with urllib.request.urlopen(f"{server}/api/sessions", timeout=10) as reply:
+            kernels = [session["kernel"] for session in json.load(reply)]
+        if any(kernel["execution_state"] == "idle" and kernel["connections"] for kernel in kernels):
+            return
+        page.wait_for_timeout(250)
+    raise RuntimeError(f"The notebook's kernel was not ready after a minute: {kernels}.")
 
 
 def kernel_megabytes() -> float:
@@ -218,16 +232,11 @@ def in_browser(size: int, presses: int, seconds: float, ticks: int) -> dict[str,
     with served_notebook(size) as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
-        page.goto(address)
-        page.wait_for_selector('.jp-NotebookPanel [data-status="idle"]', timeout=120_000)
-        for _ in range(10):
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-            try:
-                page.wait_for_selector(".vae-latent-sliders img", timeout=30_000)
-                break
-            except Exception:
-                continue
+        page.goto(f"{address}/lab/tree/sliders.ipynb")
+        wait_for_kernel(page, address)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_selector(".vae-latent-sliders img", timeout=120_000)
         page.wait_for_timeout(2000)
         page.evaluate(WATCH)
         handle = page.locator(".vae-latent-sliders .noUi-handle").first

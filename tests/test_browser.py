@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.slider_speed import wait_for_kernel
+
 playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).parent.parent
@@ -129,10 +131,9 @@ def open_and_run(browser, lab, name):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.add_locator_handler(page.locator(".jp-Dialog"), answer)
     page.goto(f"{address}/lab/tree/{name}.ipynb", wait_until="load")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    wait_for_kernel(page)
+    wait_for_kernel(page, address)
     run_all_cells(page)
     notebook = wait_until_done(page, path)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -202,12 +203,6 @@ def picture_of(widget):
     return np.asarray(Image.open(io.BytesIO(data)), np.float32)
 
 
-def answer(dialog):
-    """A question of JupyterLab's that covers the page gets JupyterLab's own answer."""
-    print(dialog.inner_text())
-    dialog.locator(".jp-mod-accept").click()
-
-
 def clear_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -216,33 +211,28 @@ def clear_outputs(path):
     nbformat.write(notebook, path)
 
 
-def wait_for_kernel(page):
-    page.wait_for_selector('.jp-NotebookPanel [data-status="idle"]', timeout=60_000)
-
-
 def run_all_cells(page):
-    """By the menu, as a student would; again if the kernel was not ready to listen."""
-    for _ in range(5):
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        try:
-            page.get_by_text("[*]:").first.wait_for(timeout=15_000)
-            return
-        except playwright.TimeoutError:
-            continue
-    raise AssertionError("no cell started to run")
+    """By the menu, as a student would."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.get_by_text("[*]:").first.wait_for(timeout=60_000)
 
 
 def wait_until_done(page, path):
-    """Save every few seconds until the file holds a result, or an error, of every code cell."""
+    """Save whenever the kernel rests, until the file holds a result, or an error, of every code cell."""
     for _ in range(150):
-        time.sleep(2)
+        page.wait_for_timeout(2000)
+        if not page.locator('.jp-NotebookPanel [data-status="idle"]').count():
+            continue
         page.keyboard.press("Control+s")
-        notebook = nbformat.read(path, as_version=4)
+        page.wait_for_timeout(500)
+        try:
+            notebook = nbformat.read(path, as_version=4)
+        except ValueError:  # half a file: the server empties it before it writes it anew
+            continue
         cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
         failed = any(output.output_type == "error" for cell in cells for output in cell.outputs)
-        idle = page.locator('.jp-NotebookPanel [data-status="idle"]').count()
-        if failed or (idle and all(cell.execution_count for cell in cells)):
+        if failed or all(cell.execution_count for cell in cells):
             return notebook
     raise AssertionError("the notebook did not finish in 5 minutes")
 
