@@ -54,19 +54,40 @@ def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
     assert record["seed"] == 0 and len(record["kl_per_dimension"]) == 3 and "Muon" in record["recipe"]
 
 
-def test_shipping_copies_weights_and_table(tmp_path, monkeypatch):
-    source, shelf = tmp_path / "runs" / "L2_E30_S0", tmp_path / "shelf"
-    source.mkdir(parents=True)
+def finish(folder, name, **record):
+    """A finished run that nobody trained."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "vae.weights.h5").write_text(f"weights of {name}")
+    (folder / name / "metrics.json").write_text(json.dumps(record))
+
+
+def test_shipping_copies_weights_and_keeps_the_rows_of_other_runs(tmp_path, monkeypatch):
+    runs, shelf = tmp_path / "runs", tmp_path / "shelf"
     shelf.mkdir()
-    (source / "vae.weights.h5").write_bytes(b"weights")
-    (source / "metrics.json").write_text(json.dumps({"latent_dim": 2, "seed": 0, "epochs": 30, "test_loss": 137.0}))
     monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
-    sweep.main(["--sizes", "2", "--ship", "--out", str(tmp_path / "runs")])
-    assert pretrained.weights_path(2).read_bytes() == b"weights"
-    assert read_csv(shelf / "sweep.csv")[0]["test_loss"] == "137.0000"
-    assert pretrained.sweep_records()[0]["test_loss"] == 137.0 and pretrained.sweep_records()[0]["latent_dim"] == 2
-    with pytest.raises(SystemExit, match="run the sweep for latent_dim 3 first"):
-        sweep.main(["--sizes", "3", "--ship", "--out", str(tmp_path / "runs")])
+    finish(runs, "L2_E30_S0", latent_dim=2, seed=0, epochs=30, test_loss=137.0)
+    finish(runs, "L3_E30_S0", latent_dim=3, seed=0, epochs=30, test_loss=126.0)
+    finish(runs, "L3_E30_S1", latent_dim=3, seed=1, epochs=30, test_loss=125.0)
+    finish(runs, "L3_E1_S0_N300", latent_dim=3, seed=0, epochs=1, test_loss=250.0)
+    sweep.main(["--sizes", "2", "--ship", "--out", str(runs)])
+    assert pretrained.weights_path(2).read_text() == "weights of L2_E30_S0" and not pretrained.weights_path(3).exists()
+    assert [row["test_loss"] for row in read_csv(shelf / "sweep.csv")] == ["137.0000"]
+
+    sweep.main(["--sizes", "3", "--ship", "--out", str(runs)])
+    assert pretrained.weights_path(3).read_text() == "weights of L3_E30_S0"
+    assert [(r["latent_dim"], r["seed"], r["test_loss"]) for r in pretrained.sweep_records()] == [
+        (2, 0, 137.0), (3, 0, 126.0), (3, 1, 125.0)
+    ]  # fmt: skip
+
+
+def test_nothing_ships_if_a_run_is_missing(tmp_path, monkeypatch):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
+    finish(tmp_path / "runs", "L2_E30_S0", latent_dim=2, seed=0, epochs=30, test_loss=137.0)
+    with pytest.raises(SystemExit, match="run the sweep with --sizes 3 first"):
+        sweep.main(["--sizes", "2", "3", "--ship", "--out", str(tmp_path / "runs")])
+    assert not list(shelf.iterdir())
 
 
 @pytest.mark.parametrize(

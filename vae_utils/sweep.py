@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,38 +229,52 @@ def write_run(target: Path, record: dict[str, Any], model: Any, weights: str) ->
     unfinished.rename(target)
 
 
-def write_csv(folder: Path, path: Path) -> int:
-    """One row per finished run of `folder`, sorted by size and seed; returns how many."""
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("L*_E*_S*/metrics.json")]
-    records.sort(key=lambda record: (record["latent_dim"], record["seed"], record["epochs"]))
+def finished_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of all finished runs of VAEs in `folder`, by the run's name."""
+    paths = folder.glob("L*_E*_S*/metrics.json")
+    return {path.parent.name: json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def write_csv(records: Iterable[dict[str, Any]], path: Path) -> None:
+    """One row per record, sorted by size and seed."""
     unfinished = path.with_name(path.name + ".unfinished")
     with unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        for record in records:
+        for record in sorted(records, key=lambda record: (record["latent_dim"], record["seed"], record["epochs"])):
             writer.writerow({k: f"{v:.4f}" if isinstance(v, float) else v for k, v in record.items()})
     unfinished.replace(path)
-    return len(records)
+
+
+def finished_sources(models: list[int] | list[str], folder: Path) -> dict[int | str, Path]:
+    """The folders of the runs that ship, by model; exits if one is missing, before anything is copied."""
+    runs = {model: Run(model, SHIPPED_SEED) for model in models}
+    for run in runs.values():
+        if not is_finished(run, folder):
+            raise SystemExit(f"{folder / run.name} is not finished: run the sweep with {' '.join(run.choice)} first.")
+    return {model: folder / run.name for model, run in runs.items()}
 
 
 def ship(folder: Path, sizes: list[int]) -> None:
-    """Copy the weights of one seed per size into the package, and the table of all runs."""
-    for latent_dim in sizes:
-        source = folder / Run(latent_dim, SHIPPED_SEED).name
-        if not source.is_dir():
-            raise SystemExit(f"{source} is not there: run the sweep for latent_dim {latent_dim} first.")
+    """Copy the weights of one seed per size into the package, and the rows of all seeds of these sizes.
+
+    Rows of the package's table whose runs are not in `folder` stay.
+    """
+    for latent_dim, source in finished_sources(sizes, folder).items():
         shutil.copyfile(source / "vae.weights.h5", pretrained.weights_path(latent_dim))
         shutil.copyfile(source / "metrics.json", pretrained.metrics_path(latent_dim))
     table = pretrained.sweep_table_path()
-    print(f"Shipped sizes {sizes}; {write_csv(folder, table)} runs in {table.name}.")
+    rows = {(row["latent_dim"], row["seed"]): row for row in (pretrained.sweep_records() if table.exists() else [])}
+    for name, record in finished_records(folder).items():
+        if record["latent_dim"] in sizes and name == Run(record["latent_dim"], record["seed"]).name:
+            rows[record["latent_dim"], record["seed"]] = record
+    write_csv(rows.values(), table)
+    print(f"Shipped sizes {sizes}; {len(rows)} runs in {table.name}.")
 
 
 def ship_denoisers(folder: Path, names: list[str]) -> None:
     """Copy the weights and records of the denoisers into the package."""
-    for name in names:
-        source = folder / Run(name, SHIPPED_SEED).name
-        if not source.is_dir():
-            raise SystemExit(f"{source} is not there: run the sweep with --denoisers {name} first.")
+    for name, source in finished_sources(names, folder).items():
         shutil.copyfile(source / "denoiser.weights.h5", pretrained.denoiser_weights_path(name))
         shutil.copyfile(source / "metrics.json", pretrained.denoiser_metrics_path(name))
     print(f"Shipped {', '.join(names)}.")
@@ -304,7 +319,7 @@ def sweep(runs: list[Run], folder: Path, jobs: int) -> None:
             raise
         finally:
             if not runs[0].is_denoiser:  # the table is about the VAEs
-                write_csv(folder, folder / "sweep.csv")
+                write_csv(finished_records(folder).values(), folder / "sweep.csv")
 
 
 def main(arguments: list[str]) -> int:
