@@ -38,11 +38,9 @@ def test_the_models_are_as_good_as_we_promise(latent_dim, promised):
     assert pretrained_metrics(latent_dim)["test_loss"] <= promised
 
 
-def test_the_table_holds_every_size_with_the_same_seeds():
+def test_the_table_holds_every_size_with_three_seeds():
     records = pretrained.sweep_records()
-    seeds = sorted({record["seed"] for record in records})
-    assert sweep.SHIPPED_SEED in seeds
-    assert [(r["latent_dim"], r["seed"]) for r in records] == [(n, seed) for n in range(2, 11) for seed in seeds]
+    assert [(r["latent_dim"], r["seed"]) for r in records] == [(n, seed) for n in range(2, 11) for seed in (0, 1, 2)]
     for record in records:
         total = record["test_reconstruction_loss"] + record["test_kl_loss"]
         assert record["test_loss"] == pytest.approx(total, abs=2e-3)
