@@ -155,30 +155,37 @@ def served_notebook(size: int) -> Iterator[str]:
     """Address of a JupyterLab with `sliders.ipynb`, a notebook of one cell with the sliders."""
     import nbformat
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        notebook = nbformat.v4.new_notebook()
-        notebook.cells = [nbformat.v4.new_code_cell(NOTEBOOK_CELL.format(size=size))]
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, folder / "sliders.ipynb")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, str(ROOT / "run.py"), "lab", f"--port={port}", "--no-browser"]
-        command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
-        environment = {**os.environ, "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces")}
-        with (folder / "log").open("w") as log:
-            server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-            try:
-                address = f"http://127.0.0.1:{port}"
-                wait_for(address, server)
-                yield address
-            finally:
-                server.terminate()
-                server.wait(timeout=30)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK_CELL.format(size=size))])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    with tempfile.TemporaryDirectory() as folder:
+        nbformat.write(notebook, Path(folder) / "sliders.ipynb")
+        with jupyterlab(Path(folder)) as address:
+            yield address
 
 
-def wait_for(address: str, server: subprocess.Popen) -> None:
+@contextmanager
+def jupyterlab(folder: Path) -> Iterator[str]:
+    """Address of a JupyterLab on `folder`, as `run.py lab` starts it; it knows no settings or tabs of earlier ones."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(ROOT / "run.py"), "lab", f"--port={port}", "--no-browser"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    own = {f"JUPYTERLAB_{name.upper()}_DIR": str(folder / f".{name}") for name in ("settings", "workspaces")}
+    log = folder / "server.log"
+    with log.open("w") as file:
+        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=file, stderr=file)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_for_server(address, server, log)
+            yield address
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def wait_for_server(address: str, server: subprocess.Popen, log: Path) -> None:
+    """Until the server answers, at most two minutes."""
     for _ in range(240):
         try:
             urllib.request.urlopen(f"{address}/api/status", timeout=2)
@@ -187,7 +194,7 @@ def wait_for(address: str, server: subprocess.Popen) -> None:
             if server.poll() is not None:
                 break
             time.sleep(0.5)
-    raise RuntimeError("JupyterLab did not start.")
+    raise RuntimeError(f"JupyterLab did not start: {log.read_text()}")
 
 
 def wait_for_kernel(page: Any, server: str) -> None:
@@ -202,6 +209,17 @@ def wait_for_kernel(page: Any, server: str) -> None:
             return
         page.wait_for_timeout(250)
     raise RuntimeError(f"The notebook's kernel was not ready after a minute: {kernels}.")
+
+
+def run_all_cells(page: Any) -> None:
+    """By the menu, as a student would."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def chromium() -> str | None:
+    """Path of a Chromium or Chrome on this machine, None if there is none."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 def kernel_megabytes() -> float:
@@ -226,16 +244,14 @@ def in_browser(size: int, presses: int, seconds: float, ticks: int) -> dict[str,
     """
     from playwright.sync_api import sync_playwright
 
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-    if chromium is None:
+    if chromium() is None:
         raise RuntimeError("No Chromium on this machine: install one, or leave the browser out with --no-browser.")
     with served_notebook(size) as address, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 720})
         page.goto(f"{address}/lab/tree/sliders.ipynb")
         wait_for_kernel(page, address)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all_cells(page)
         page.wait_for_selector(".vae-latent-sliders img", timeout=120_000)
         page.wait_for_timeout(2000)
         page.evaluate(WATCH)

@@ -7,11 +7,6 @@ import base64
 import io
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -19,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.slider_speed import wait_for_kernel
+from benchmarks.slider_speed import chromium, jupyterlab, run_all_cells, wait_for_kernel
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -34,17 +29,16 @@ PNG_BYTES = """async image => {
   const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
   return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }"""
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
+    if chromium() is None:
         assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
         pytest.skip("no Chromium on this machine")
     quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=quiet)
+        browser = driver.chromium.launch(executable_path=chromium(), args=quiet)
         yield browser
         browser.close()
 
@@ -55,34 +49,8 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, ROOT / "run.py", "lab", f"--port={port}", "--no-browser", "--IdentityProvider.token="]
-    environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings")}
-    environment["JUPYTERLAB_WORKSPACES_DIR"] = str(folder / ".workspaces")  # no tabs of earlier sessions
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, f"--ServerApp.root_dir={folder}"], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for_server(address, server, folder / "server.log")
-            yield address, folder
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
-
-
-def wait_for_server(address, server, log):
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/api/status", timeout=2)
-            return
-        except OSError:
-            assert server.poll() is None, log.read_text()
-            time.sleep(0.5)
-    raise AssertionError(log.read_text())
+    with jupyterlab(folder) as address:
+        yield address, folder
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -135,6 +103,7 @@ def open_and_run(browser, lab, name):
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
     wait_for_kernel(page, address)
     run_all_cells(page)
+    page.get_by_text("[*]:").first.wait_for(timeout=60_000)
     notebook = wait_until_done(page, path)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
@@ -209,13 +178,6 @@ def clear_outputs(path):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, path)
-
-
-def run_all_cells(page):
-    """By the menu, as a student would."""
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.get_by_text("[*]:").first.wait_for(timeout=60_000)
 
 
 def wait_until_done(page, path):

@@ -240,7 +240,7 @@ def all_files() -> Iterator[tuple[str, Callable[[], bytes]]]:
 def gallery_numbers(latent_dim: int) -> dict[str, float]:
     """Mean PSNR over the 10,000 test digits, dB: of reconstructions, of noisy digits, of the noisy ones cleaned.
 
-    Rounded to what does not depend on the machine.
+    Rounded to four decimals: those beyond depend on the machine.
     """
     vae = pretrained.load_pretrained(latent_dim)
     (_, _), (x_test, _) = data.load_mnist()
