@@ -1,7 +1,7 @@
 """Set up and run the course: `python3 run.py lab`, `python3 run.py test`.
 
-Standard library only. The environment lives in `.venv` and is made again when `pyproject.toml` or
-`constraints.txt` changes.
+Standard library only. The environment lives in `.venv`; it is updated when `pyproject.toml` or `constraints.txt`
+changes, and made anew when the Python or the folder does.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "made.txt"
 OLDEST, NEWEST = (3, 11), (3, 13)
 DEFAULT_PORT = 8888
+CHECKSUMS = "SHA256SUMS"  # the list in a wheelhouse, as `sha256sum` writes it
 
 # JupyterLab would ask for news and look for updates on the network: a classroom may have none.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -27,32 +32,48 @@ LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "fa
 USAGE = """\
 usage: python3 run.py COMMAND [options]
 
-  lab     open the course in JupyterLab      (--port N; the rest goes to JupyterLab)
-  test    run every test and every notebook  (what follows goes to pytest)
-  sweep   train the models that ship         (--help tells the options)
-  images  build the pictures in Images/ and the numbers in the README
-  bench   measure speed against the usual example  (bench sliders: the sliders' speed)
+  lab         open the course in JupyterLab      (--port N; the rest goes to JupyterLab)
+  test        run every test and every notebook  (what follows goes to pytest)
+  check       see on one screen whether this machine is ready for the course
+  wheelhouse  collect every package in a folder, for machines without internet  (--help tells the options)
+  sweep       train the models that ship         (--help tells the options)
+  images      build the pictures in Images/ and the numbers in the README
+  bench       measure speed against the usual example  (bench sliders: the sliders, bench setup: setting up)
 
-The first command makes the environment in .venv, which takes a few minutes.
+The first command makes the environment in .venv. Options of every command:
+
+  --wheelhouse FOLDER  take the packages from this folder alone, without internet
+  --gpu                on Linux: TensorFlow for NVIDIA GPUs; .venv keeps it until a command says --cpu
 """
 
 
 def main(arguments: list[str]) -> int:
-    commands = {"lab": lab, "test": test, "sweep": sweep, "images": images, "bench": bench}
+    commands = {
+        "lab": lab,
+        "test": test,
+        "check": check,
+        "wheelhouse": wheelhouse,
+        "sweep": sweep,
+        "images": images,
+        "bench": bench,
+    }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
     if arguments[0] not in commands:
         return fail(f"There is no command {arguments[0]!r}; choose one of {', '.join(commands)}.")
+    command = commands[arguments[0]]
     problem = unsuitable_python()
     if problem:
         return fail(problem)
     try:
-        prepare()
+        if command is wheelhouse:  # needs no environment
+            return wheelhouse(arguments[1:])
+        choice, rest = read_choice(arguments[1:])
+        prepare(choice)
+        return command(rest)
     except SetupError as error:
         return fail(str(error))
-    try:
-        return commands[arguments[0]](arguments[1:])
     except KeyboardInterrupt:
         return 130
 
@@ -62,11 +83,32 @@ def fail(sentence: str) -> int:
     return 1
 
 
-# --- the environment ---------------------------------------------------------------------------------
+def take_option(arguments: list[str], name: str) -> tuple[str | None, list[str]]:
+    """The value of `name`, given as `--name value` or `--name=value` (None if it is not), and the other arguments."""
+    value, rest = None, []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == name:
+            value = next(remaining, "")
+        elif argument.startswith(f"{name}="):
+            value = argument.partition("=")[2]
+        else:
+            rest.append(argument)
+    return value, rest
+
+
+# --- what to set up ----------------------------------------------------------------------------------
 
 
 class SetupError(Exception):
     """Setting up failed; the message says what to do."""
+
+
+class Choice(NamedTuple):
+    """The distribution of TensorFlow to install, and the folder of wheels to install from (None: the network)."""
+
+    tensorflow: str
+    wheelhouse: Path | None = None
 
 
 def unsuitable_python(version: tuple[int, ...] = sys.version_info[:2]) -> str:
@@ -91,54 +133,156 @@ def dotted(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version[:2])
 
 
-def made_with() -> str:
-    """The interpreter and the folder that an environment belongs to; it works with no other."""
-    return f"{sys.version_info[:2]} {ROOT}"
+def read_choice(arguments: list[str]) -> tuple[Choice, list[str]]:
+    """The choice that `--gpu`, `--cpu` and `--wheelhouse` make, and the other arguments.
+
+    Without `--gpu` and `--cpu`, an environment keeps the TensorFlow that it has.
+    """
+    folder, rest = take_option(arguments, "--wheelhouse")
+    if folder == "":
+        raise SetupError("--wheelhouse needs a folder: make one with `python3 run.py wheelhouse FOLDER`.")
+    tensorflow = read_stamp().splitlines()[2] if read_stamp() else choose_tensorflow()
+    for option in ("--gpu", "--cpu"):
+        if option in rest:
+            tensorflow = choose_tensorflow(gpu=option == "--gpu")
+    rest = [argument for argument in rest if argument not in ("--gpu", "--cpu")]
+    return Choice(tensorflow, Path(folder).resolve() if folder else None), rest
 
 
-def dependencies() -> str:
-    """Changes when what is to be installed does."""
-    names = ("pyproject.toml", "constraints.txt")
-    return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in names)).hexdigest()
+def choose_tensorflow(gpu: bool = False, system: str = "", machine: str = "") -> str:
+    """The distribution to install here, or on another system: `tensorflow-cpu`, half as large, is for x86-64 Linux."""
+    system, machine = system or sys.platform, machine or platform.machine()
+    if gpu and system != "linux":
+        raise SetupError("TensorFlow uses a GPU on Linux only (on Windows: in WSL): leave out --gpu.")
+    if gpu:
+        return "tensorflow[and-cuda]"
+    return "tensorflow-cpu" if (system, machine) == ("linux", "x86_64") else "tensorflow"
 
 
-def stamped(name: str, text: str) -> bool:
-    """Whether the environment carries this stamp: a step that was finished with this text."""
-    stamp = VENV / name
-    return PYTHON.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == text
+def list_requirements(tensorflow: str) -> list[str]:
+    """What the course and its tests need, and what builds it, with this distribution in the place of `tensorflow`."""
+    import tomllib  # new in Python 3.11; an older one must get as far as the sentence that says so
+
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = settings["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["dev"] + settings["build-system"]["requires"]
+    return [re.sub(r"^tensorflow(?![\w-])", tensorflow, requirement) for requirement in wanted]
 
 
-def prepare() -> None:
-    """Make `.venv` and install into it, unless it is up to date."""
-    if stamped("made.txt", made_with()) and stamped("installed.txt", dependencies()):
+def make_stamp(choice: Choice) -> str:
+    """What an environment was made for: Python, folder and TensorFlow; on the last line, which packages it got."""
+    files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
+    digest = hashlib.sha256(b"".join(files)).hexdigest()
+    return f"{sys.version_info[:2]}\n{ROOT}\n{choice.tensorflow}\n{digest}"
+
+
+def read_stamp() -> str:
+    """What `.venv` was made for; empty if it is missing or unfinished."""
+    text = STAMP.read_text(encoding="utf-8") if STAMP.exists() and venv_program("python").exists() else ""
+    return text if len(text.splitlines()) == 4 else ""  # the first edition's had one line
+
+
+# --- setting up --------------------------------------------------------------------------------------
+
+
+def prepare(choice: Choice) -> None:
+    """Make `.venv` and install into it, unless that was done; only another list of packages needs no new `.venv`."""
+    found, wanted = read_stamp(), make_stamp(choice)
+    if found == wanted:
         return
-    print("Setting up the environment in .venv; this takes a few minutes the first time.", flush=True)
-    install = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    install += ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[dev]"]
-    if not stamped("made.txt", made_with()):
-        step([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        (VENV / "made.txt").write_text(made_with(), encoding="utf-8")
-    (VENV / "installed.txt").unlink(missing_ok=True)
-    step(install)
-    (VENV / "installed.txt").write_text(dependencies(), encoding="utf-8")
+    if choice.wheelhouse:
+        verify_wheelhouse(choice.wheelhouse)
+    print("Setting up the environment in .venv …", flush=True)
+    STAMP.unlink(missing_ok=True)  # until all is installed, so that an interrupted set-up starts anew
+    anew = found.splitlines()[:3] != wanted.splitlines()[:3]
+    if anew and not succeeds([sys.executable, "-m", "venv", "--clear", VENV]):
+        raise SetupError("Python could not make the folder .venv (see above): close what uses it and try again.")
+    install(choice)
+    STAMP.write_text(wanted, encoding="utf-8")
 
 
-def step(command: list[str]) -> None:
-    """One step of setting up."""
-    if subprocess.call(command, cwd=ROOT) != 0:
-        raise SetupError(
-            "Setting up the environment failed (see above): check the network and the free disk space (3 GB), "
-            "then run the command again."
+def install(choice: Choice) -> None:
+    """Install what the course needs, then the course itself: by uv, else by pip."""
+    source = ["--no-index", "--find-links", choice.wheelhouse] if choice.wheelhouse else []
+    packages = ["-c", ROOT / "constraints.txt", *list_requirements(choice.tensorflow)]
+    course = ["--no-deps", "--no-build-isolation", "-e", ROOT]
+    python = venv_program("python")
+    uv = find_uv(VENV, source)
+    if uv:
+        command = [uv, "pip", "install", "--quiet", "--python", python, *source]
+        if sys.dont_write_bytecode:  # then Python would compile every package again at every start
+            command.append("--compile-bytecode")
+        if succeeds([*command, *packages]) and succeeds([*command, *course]):
+            return
+    reason = "uv could not install the packages (see above)" if uv else "uv is not to be had here"
+    print(f"{reason}: pip installs them, which takes a few minutes.", flush=True)
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *source]
+    if not (succeeds([*command, *packages]) and succeeds([*command, *course])):
+        raise SetupError(explain_failure(choice.wheelhouse))
+
+
+def explain_failure(folder: Path | None) -> str:
+    if folder:
+        return (
+            f"Setting up from {folder} failed (see above): it must have been made for this system and "
+            f"Python {dotted(sys.version_info)}, see `python3 run.py wheelhouse --help`."
         )
+    return (
+        "Setting up the environment failed (see above): check the network and the free disk space (3 GB), "
+        "then run the command again."
+    )
+
+
+def find_uv(venv: Path, source: list) -> Path | str:
+    """A uv that works: from PATH, else installed into the environment `venv`; empty if it cannot be had."""
+    on_path = shutil.which("uv")
+    if on_path and succeeds([on_path, "--version"], quiet=True):
+        return on_path
+    pip = [venv_program("python", venv), "-m", "pip", "install", "--retries=1", "-c", ROOT / "constraints.txt", *source]
+    own = venv_program("uv", venv)
+    return own if succeeds([*pip, "uv"], quiet=True) and own.exists() else ""
+
+
+def venv_program(name: str, venv: Path | None = None) -> Path:
+    """Path of a program in an environment, `.venv` unless another is given."""
+    return (venv or VENV) / (f"Scripts/{name}.exe" if os.name == "nt" else f"bin/{name}")
+
+
+def succeeds(command: list, quiet: bool = False) -> bool:
+    """Run a program in the course's folder and return whether it went well."""
+    output = subprocess.DEVNULL if quiet else None
+    try:
+        return subprocess.call([str(part) for part in command], cwd=ROOT, stdout=output, stderr=output) == 0
+    except OSError:
+        return False
+
+
+def verify_wheelhouse(folder: Path) -> None:
+    """Raise SetupError unless the folder holds the packages of its list of checksums, unchanged, and no others."""
+    sums = folder / CHECKSUMS
+    text = sums.read_text(encoding="utf-8") if sums.is_file() else ""
+    listed = {name: digest for digest, name in re.findall(r"^([0-9a-f]{64})  (.+)$", text, re.MULTILINE)}
+    if not listed:
+        raise SetupError(f"{folder} is no wheelhouse: make one with `python3 run.py wheelhouse FOLDER`.")
+    found = {path.name for path in folder.iterdir() if path.suffix in (".whl", ".gz", ".zip")}
+    for name in sorted(listed.keys() | found):
+        if name not in listed or name not in found or checksum(folder / name) != listed[name]:
+            what = "missing" if name not in found else "damaged" if name in listed else "not in its list of checksums"
+            raise SetupError(f"{name} in {folder} is {what}: copy the wheelhouse again.")
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- the commands ------------------------------------------------------------------------------------
 
 
 def run(*command: str) -> int:
-    """Run a program of the environment in the course's folder and return its exit code."""
+    """Run a Python program of the environment in the course's folder and return its exit code."""
     environment = {**os.environ, "PYTHONUTF8": "1"}
-    process = subprocess.Popen([str(PYTHON), *command], cwd=ROOT, env=environment)
+    process = subprocess.Popen([str(venv_program("python")), *command], cwd=ROOT, env=environment)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # whoever ends this script ends the program
     while True:
         try:
@@ -151,31 +295,42 @@ def test(arguments: list[str]) -> int:
     return run("-m", "pytest", *arguments)
 
 
+def check(arguments: list[str]) -> int:
+    return run("-m", "tools.check", *arguments)
+
+
+def wheelhouse(arguments: list[str]) -> int:
+    from tools.wheelhouse import main as collect
+
+    return collect(arguments)
+
+
 def sweep(arguments: list[str]) -> int:
-    return run("-m", "vae_utils.sweep", *arguments)
+    return run("-m", "tools.sweep", *arguments)
 
 
 def images(arguments: list[str]) -> int:
-    return run("-m", "vae_utils.figures", *arguments)
+    return run("-m", "tools.images", *arguments)
 
 
 def bench(arguments: list[str]) -> int:
-    """`bench sliders …` times the sliders, `bench …` the training."""
-    script = "training_speed.py"
-    if arguments[:1] == ["sliders"]:
-        script, arguments = "slider_speed.py", arguments[1:]
-    return run(str(ROOT / "benchmarks" / script), *arguments)
+    """`bench sliders …` times the sliders, `bench setup …` setting up, `bench …` the training."""
+    modules = {"sliders": "tools.slider_speed", "setup": "tools.setup_speed"}
+    if arguments and arguments[0] in modules:
+        return run("-m", modules[arguments[0]], *arguments[1:])
+    return run("-m", "tools.training_speed", *arguments)
 
 
 def lab(arguments: list[str]) -> int:
-    port, rest, problem = chosen_port(arguments)
+    port, rest, problem = choose_port(arguments)
     if problem:
         return fail(problem)
     settings = VENV / "share" / "jupyter" / "lab" / "settings"
     settings.mkdir(parents=True, exist_ok=True)
     (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
     options = [f"--port={port}", "--port-retries=0"]
-    options.append("--ServerApp.kernel_websocket_connection_class=vae_utils.lab.PromptConnection")  # quick sliders
+    # `python -m` in the course's folder makes `tools` importable.
+    options.append("--ServerApp.kernel_websocket_connection_class=tools.lab_server.PromptConnection")  # quick sliders
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.append("--allow-root")
     if not has_display():
@@ -186,19 +341,13 @@ def lab(arguments: list[str]) -> int:
     return run("-m", "jupyterlab", *options, *rest)
 
 
-def chosen_port(arguments: list[str]) -> tuple[int, list[str], str]:
+def choose_port(arguments: list[str]) -> tuple[int, list[str], str]:
     """The port to serve on, the other arguments, and what is wrong with the wish (empty if nothing)."""
-    wished, rest = None, []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument == "--port" or argument.startswith("--port="):
-            wished = argument.partition("=")[2] or next(remaining, "")
-        else:
-            rest.append(argument)
+    wished, rest = take_option(arguments, "--port")
     if wished is not None and not (wished.isdecimal() and 0 < int(wished) < 65536):
         return 0, rest, f"--port needs a number from 1 to 65535, not {wished!r}."
     port = int(wished or DEFAULT_PORT)
-    free = next((p for p in range(port, min(port + 50, 65536)) if port_is_free(p)), None)
+    free = find_free_port(port)
     if free == port:
         return port, rest, ""
     if wished is None and free is not None:
@@ -206,6 +355,11 @@ def chosen_port(arguments: list[str]) -> tuple[int, list[str], str]:
         return free, rest, ""
     hint = f"`python3 run.py lab --port {free}`" if free else "another port"
     return 0, rest, f"Port {port} is taken by another program: stop that one or try {hint}."
+
+
+def find_free_port(port: int) -> int | None:
+    """The first free port of the fifty from `port` on, None if all are taken."""
+    return next((p for p in range(port, min(port + 50, 65536)) if port_is_free(p)), None)
 
 
 def port_is_free(port: int) -> bool:

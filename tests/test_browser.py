@@ -7,40 +7,40 @@ import base64
 import io
 import os
 import shutil
-from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.slider_speed import chromium, jupyterlab, run_all_cells, wait_for_kernel
+from tools.browser import PROJECTOR, ROOT, find_chromium, open_browser, open_notebook, run_all_cells, serve_lab
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 
-ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "screenshots"
 NOTEBOOKS = ["04_convolutional_vae"]
 LOADED = "images => images.filter(i => i.complete && i.naturalWidth > 50).map(i => i.src.length + i.src.slice(-99))"
-PROJECTOR, PHONE = {"width": 1280, "height": 720}, {"width": 400, "height": 800}
+PHONE = {"width": 400, "height": 800}
 SHOWN = "images => images.map(i => i.complete && i.naturalWidth > 20 && i.getBoundingClientRect().height > 20)"
 # The PNG bytes of an <img>, whose address is a blob that only the page can read.
 PNG_BYTES = """async image => {
   const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
   return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }"""
+SHOW_FIGURE = """\
+import matplotlib.pyplot as plt
+from vae_utils import plots
+figure, _ = plt.subplots(figsize=({inches}, 2))
+plots.show(figure, "An empty coordinate system that is as wide as the page allows.")"""
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if chromium() is None:
+    if find_chromium() is None:
         assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
         pytest.skip("no Chromium on this machine")
-    quiet = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium(), args=quiet)
+    with open_browser() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture  # a server for each test: JupyterLab would open the tabs of the test before
@@ -49,7 +49,7 @@ def lab(tmp_path_factory):
     folder = tmp_path_factory.mktemp("course")
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
-    with jupyterlab(folder) as address:
+    with serve_lab(folder) as address:
         yield address, folder
 
 
@@ -85,9 +85,28 @@ def test_the_sliders_follow_the_hand(browser, lab):
         for side, target in ((-1, -3.0), (1, 3.0)):
             drag(page, sliders, index, side)
             check_picture(page, sliders, vae, index, target)
-    look_at(page, name, ["vae-latent-sliders", "vae-latent-plane", "vae-interpolation", "vae-draw-a-digit"])
+    look_at(page, name, ["vae-latent-sliders", "vae-latent-map", "vae-latent-walk", "vae-draw-a-digit"])
     assert not errors
     page.close()
+
+
+@pytest.mark.parametrize("inches", [4, 11])
+def test_a_figure_fits_the_page_and_keeps_its_proportions(inches, browser, tmp_path):
+    cell = nbformat.v4.new_code_cell(SHOW_FIGURE.format(inches=inches))
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, tmp_path / "figure.ipynb")
+    with serve_lab(tmp_path) as address:
+        page = browser.new_page(viewport=PROJECTOR)
+        open_notebook(page, address, "figure")
+        run_all_cells(page)
+        picture = page.locator(".jp-OutputArea-output img")
+        picture.wait_for(timeout=120_000)
+        box, column = picture.bounding_box(), page.locator(".jp-OutputArea-output").first.bounding_box()
+        page.close()
+    assert box["x"] + box["width"] <= column["x"] + column["width"] + 1
+    assert box["width"] == pytest.approx(min(110 * inches, column["width"]), abs=20)
+    assert box["width"] / box["height"] == pytest.approx(inches / 2, rel=0.02)
 
 
 def open_and_run(browser, lab, name):
@@ -99,9 +118,7 @@ def open_and_run(browser, lab, name):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(f"{address}/lab/tree/{name}.ipynb", wait_until="load")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-    wait_for_kernel(page, address)
+    open_notebook(page, address, name)
     run_all_cells(page)
     page.get_by_text("[*]:").first.wait_for(timeout=60_000)
     notebook = wait_until_done(page, path)

@@ -1,52 +1,73 @@
 """What a notebook writes out, the package holds: both give the same numbers."""
 
-from pathlib import Path
-
-import nbformat
 import numpy as np
 import pytest
+from notebook_cells import run_cells
 
-from vae_utils import VAE, build_decoder, build_encoder, losses, models
+from vae_utils import (
+    VAE,
+    Sampler,
+    build_decoder,
+    build_encoder,
+    kl_divergence,
+    pixel_log_odds,
+    plots,
+    reconstruction_loss,
+    slant,
+)
 from vae_utils.backend import keras
-
-NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "04_convolutional_vae.ipynb"
-rng = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def taught():
-    """The definitions of notebook 04, by running its tagged cells alone."""
-    names = {"encoder", "sampler", "pixel_bias", "decoder", "reconstruction_loss", "kl_divergence", "small_vae"}
-    space = {"keras": keras, "np": np, "layers": keras.layers, "ops": keras.ops}
-    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
-        if names & set(cell.metadata.get("tags", [])):
-            exec(cell.source, space)
-    return space
+    """The VAE of notebook 04."""
+    names = ("build_encoder", "Sampler", "PixelBias", "build_decoder", "reconstruction_loss", "kl_divergence")
+    return run_cells("04", *names, "SmallVAE")
 
 
-@pytest.mark.parametrize(("builder", "ours"), [("build_encoder", build_encoder), ("build_decoder", build_decoder)])
 @pytest.mark.parametrize("latent_dim", [2, 7])
-def test_the_networks_are_equal(builder, ours, latent_dim, taught):
-    parts = []
-    for build in (taught[builder], ours):
-        keras.utils.set_random_seed(0)
-        parts.append(build(latent_dim))
-    assert models.layer_table(parts[0]) == models.layer_table(parts[1])
-    assert all(np.array_equal(a, b) for a, b in zip(parts[0].get_weights(), parts[1].get_weights(), strict=True))
+def test_the_networks_are_equal(latent_dim, taught, digits):
+    log_odds = pixel_log_odds(digits[0])
+    for name, ours, options in (
+        ("build_encoder", build_encoder, {}),
+        ("build_decoder", build_decoder, {"log_odds": log_odds}),
+    ):
+        parts = []
+        for build in (taught[name], ours):
+            keras.utils.set_random_seed(0)
+            parts.append(build(latent_dim, **options))
+        assert plots.describe_layers(parts[0]) == plots.describe_layers(parts[1])
+        for theirs, weights in zip(parts[0].get_weights(), parts[1].get_weights(), strict=True):
+            np.testing.assert_array_equal(theirs, weights)
 
 
-def test_the_losses_are_equal(taught):
-    x = rng.random((3, 28, 28, 1)).astype(np.float32)
+def test_the_losses_and_the_draws_are_equal(taught):
+    rng = np.random.default_rng(0)
+    x, (z_mean, z_log_var) = rng.random((3, 28, 28, 1), np.float32), rng.normal(size=(2, 5, 4)).astype(np.float32)
     logits = rng.normal(size=x.shape).astype(np.float32)
-    z_mean, z_log_var = rng.normal(size=(2, 5, 4)).astype(np.float32)
-    np.testing.assert_array_equal(taught["reconstruction_loss"](x, logits), losses.reconstruction_loss(x, logits))
-    np.testing.assert_array_equal(taught["kl_divergence"](z_mean, z_log_var), losses.kl_divergence(z_mean, z_log_var))
+    np.testing.assert_array_equal(taught["reconstruction_loss"](x, logits), reconstruction_loss(x, logits))
+    np.testing.assert_allclose(taught["kl_divergence"](z_mean, z_log_var), kl_divergence(z_mean, z_log_var), rtol=1e-6)
+    np.testing.assert_array_equal(taught["Sampler"](3)(z_mean, z_log_var), Sampler(3)(z_mean, z_log_var))
 
 
-def test_the_small_vae_has_the_packages_loss(taught):
-    x = rng.random((6, 28, 28, 1)).astype(np.float32)
-    encoder, decoder = build_encoder(2), build_decoder(2)
-    small = taught["SmallVAE"](encoder, decoder, beta=2.0, seed=3)
-    package = VAE(encoder, decoder, beta=2.0, seed=3)
-    assert float(small.compute_loss(x, training=False)) == pytest.approx(float(package.compute_loss(x, training=False)))
-    np.testing.assert_array_equal(small(x), package(x))
+def test_the_small_vae_learns_what_the_packages_vae_learns(taught, digits):
+    """Two steps from the same weights with the same draws."""
+    x, weights, losses, images = digits[0][:64], [], [], []
+    for build in (taught["SmallVAE"], VAE):
+        keras.utils.set_random_seed(0)
+        model = build(build_encoder(2), build_decoder(2), beta=2.0, seed=3)
+        model.compile(keras.optimizers.Adam(1e-3), jit_compile=False)
+        history = model.fit(x, batch_size=32, shuffle=False, epochs=1, verbose=0)
+        losses.append(history.history["loss"][0])
+        weights.append([*model.encoder.get_weights(), *model.decoder.get_weights()])
+        images.append(np.asarray(model(x)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for theirs, ours in zip(*weights, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    np.testing.assert_allclose(*images, atol=1e-5)
+
+
+def test_the_slant_is_that_of_notebook_01(digits):
+    np.testing.assert_allclose(
+        run_cells("01", "slant_degrees")["slant_degrees"](digits[0]), slant(digits[0]), atol=0.01
+    )

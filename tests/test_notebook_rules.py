@@ -1,6 +1,7 @@
-"""The house rules for notebooks that a program can check, on every notebook."""
+"""The house rules for notebooks that a program can check, on every committed notebook; its code runs under nbval."""
 
 import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_there_are_notebooks_and_they_are_numbered():
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_file_is_small(path):
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 1_500_000
 
 
 def test_it_is_a_valid_notebook(notebook):
@@ -159,8 +160,7 @@ def defined_names(tree):
 def test_helpers_read_no_hidden_state(notebook):
     """A function in a notebook reads its arguments, constants in capitals, imports and other definitions only."""
     trees = [ast.parse(cell.source) for cell in code_cells(notebook)]
-    allowed = set(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
-    allowed |= set().union(*(defined_names(tree) for tree in trees))
+    allowed = set(dir(builtins)).union(*(defined_names(tree) for tree in trees))
     for tree in trees:
         for function in [node for node in tree.body if isinstance(node, ast.FunctionDef)]:
             nodes = list(ast.walk(function))

@@ -1,178 +1,228 @@
-"""The sweep trains for real on a tiny budget, stops and continues, and leaves nothing half-written."""
+"""The sweep trains for real on a tiny budget, goes on after an interruption, and ships what it made."""
 
-import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from vae_utils import load_mnist, pretrained, sweep, training
+from tools import sweep
+from tools.sweep import RECORD, WEIGHTS, Run
+from vae_utils import VAE, build_decoder, build_encoder, load_mnist, load_pretrained, load_sweep_table, pretrained
 
-TINY = ["--sizes", "2", "3", "--seeds", "0", "--epochs", "1", "--limit", "300", "--jobs", "1"]
-
-
-def read_csv(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+VAE_RUN = Run("vae_L2", seed=0, chosen_epochs=1, limit=300)
+ENCODER_RUN = replace(VAE_RUN, model="vae_L2_denoising_encoder")
 
 
-def interrupt_after_one(monkeypatch):
-    """The second training of all is interrupted, once; returns the list that the names of finished ones go to."""
-    trained, interrupted = [], []
-    real = sweep.train_in_own_process
-
-    def train(run, folder, threads):
-        if trained and not interrupted:
-            interrupted.append(run.name)
-            (folder / (run.name + ".unfinished")).mkdir()
-            raise KeyboardInterrupt
-        real(run, folder, threads)
-        trained.append(run.name)
-
-    monkeypatch.setattr(sweep, "train_in_own_process", train)
-    return trained
+def read_record(folder, run):
+    return json.loads((folder / run.name / RECORD).read_text(encoding="utf-8"))
 
 
-def test_a_sweep_continues_where_it_stopped(tmp_path, monkeypatch, capsys):
-    trained = interrupt_after_one(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        sweep.main([*TINY, "--out", str(tmp_path)])
-    assert [row["latent_dim"] for row in read_csv(tmp_path / "sweep.csv")] == ["2"]
-    first = (tmp_path / "L2_E1_S0_N300" / "metrics.json").read_bytes()
+def load_run(folder, run):
+    """The model of a run from the files it left."""
+    vae = VAE(build_encoder(2), build_decoder(2))
+    vae.load_weights(folder / VAE_RUN.name / WEIGHTS)
+    if run == ENCODER_RUN:
+        vae.encoder.load_weights(folder / run.name / WEIGHTS)
+    return vae
 
-    sweep.main([*TINY, "--out", str(tmp_path)])
-    assert trained == ["L2_E1_S0_N300", "L3_E1_S0_N300"]
-    assert (tmp_path / "L2_E1_S0_N300" / "metrics.json").read_bytes() == first
-    rows = read_csv(tmp_path / "sweep.csv")
-    assert [row["latent_dim"] for row in rows] == ["2", "3"]
-    assert all(100 < float(row["test_loss"]) < 400 and row["importance_samples"] == "100" for row in rows)
-    assert not list(tmp_path.glob("*.unfinished"))
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a tiny VAE and its second encoder, and what `train` logged of each."""
+    folder, logs = tmp_path_factory.mktemp("runs"), {}
+    real = sweep.training.train
+    with pytest.MonkeyPatch.context() as patch:
+        for run in (VAE_RUN, ENCODER_RUN):
+            patch.setattr(sweep.training, "train", lambda *a, run=run, **k: logs.setdefault(run.name, real(*a, **k)))
+            sweep.train_one(run, folder)
+    return folder, logs
+
+
+@pytest.fixture
+def assets(tmp_path, monkeypatch):
+    """An empty folder in place of the package's."""
+    (tmp_path / "assets").mkdir()
+    monkeypatch.setattr(pretrained, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(pretrained, "SWEEP_TABLE", tmp_path / "assets" / "sweep.csv")
+    return tmp_path / "assets"
+
+
+@pytest.mark.parametrize("run", [VAE_RUN, ENCODER_RUN], ids=lambda run: run.model)
+def test_a_record_is_what_was_run(run, trained):
+    folder, logs = trained
+    record, log = read_record(folder, run), logs[run.name]
+    assert record["recipe"] == log.recipe and record["recipe"]["train_images"] == record["train_images"] == 270
+    assert record["history"] == {"train": log.train, "validation": log.validation}
+    assert (record["model"], record["seed"], record["epochs"]) == (run.model, 0, 1)
+    assert record["command"] == f"python3 run.py sweep --models {run.model} --seeds 0 --epochs 1 --limit 300"
+    noisy = "GaussianNoise(lowest=0.1, highest=0.8, share=0.7)"
+    assert record["recipe"]["encoder_input"] == ("BernoulliDraws()" if run == VAE_RUN else noisy)
+    size = (folder / run.name / WEIGHTS).stat().st_size  # the weights, float32, without the optimizer's state
+    assert 4 * record["parameters"] < size < 4.4 * record["parameters"]
+
+
+@pytest.mark.parametrize("run", [VAE_RUN, ENCODER_RUN], ids=lambda run: run.model)
+def test_the_numbers_are_those_of_the_saved_weights(run, trained):
+    """For the second encoder, measured with the VAE's decoder as it was before: the training left it as it is."""
+    folder, _ = trained
+    record, (_, (x_test, _)) = read_record(folder, run), load_mnist(limit=300)
+    measure = sweep.measure_vae if run == VAE_RUN else sweep.measure_denoising
+    measured = measure(load_run(folder, run), x_test)
+    assert len(measured) >= 6
+    for name, value in measured.items():
+        np.testing.assert_allclose(value, record[name], rtol=1e-4, err_msg=name)
+
+
+def test_the_second_encoder_learned(trained):
+    folder, _ = trained
+    first, second = (load_run(folder, run).encoder.get_weights() for run in (VAE_RUN, ENCODER_RUN))
+    assert not any(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_finished_runs_are_not_repeated(trained, capsys):
+    folder, _ = trained
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    models = ["--models", VAE_RUN.model, ENCODER_RUN.model]
+    sweep.main([*models, "--seeds", "0", "--epochs", "1", "--limit", "300", "--out", str(folder)])
+    assert "2 of 2 runs are finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_second_encoder_waits_for_its_vae(tmp_path):
+    with pytest.raises(SystemExit, match="needs vae_L2_E1_S0_N300: train that first with `python3 run"):
+        sweep.sweep([ENCODER_RUN], tmp_path, jobs=1)
+
+
+def test_a_run_is_written_whole_or_not_at_all(trained, tmp_path):
+    model, target = load_run(trained[0], VAE_RUN), tmp_path / "run"
+    with pytest.raises(TypeError):
+        sweep.write_run(target, {"not JSON": object()}, model)
+    assert not target.exists()
+    sweep.write_run(target, {"loss": 1.0}, model)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert sorted(path.name for path in target.iterdir()) == sorted([WEIGHTS, RECORD])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process group")
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, capsys):
+    """Ctrl-C in the middle of the second training."""
+    first, second = (replace(run, chosen_epochs=None) for run in (VAE_RUN, ENCODER_RUN))
+    arguments = ["--models", first.model, second.model, "--seeds", "0", "--limit", "300"]
+    arguments += ["--jobs", "1", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "tools.sweep", *arguments]
+    with subprocess.Popen(
+        command, cwd=sweep.ROOT, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith(f"{second.name}  epoch  5/10"):
+                break
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.returncode != 0
+    assert [path.name for path in tmp_path.iterdir()] == [first.name] == ["vae_L2_E30_S0_N300"]
+    record = (tmp_path / first.name / RECORD).read_bytes()
+
+    sweep.main(arguments)
     out = capsys.readouterr().out
-    assert "1 of 2 runs are finished already" in out and "minutes left" in out and "epoch  1/1" in out
+    assert "1 of 2 runs are finished already" in out and "epoch 10/10" in out and "finished; 1 of 1" in out
+    assert (tmp_path / first.name / RECORD).read_bytes() == record
+    assert len(read_record(tmp_path, second)["history"]["train"]["loss"]) == 10
+    assert len(list(tmp_path.iterdir())) == 2
 
-    record = json.loads((tmp_path / "L3_E1_S0_N300" / "metrics.json").read_text())
-    assert record["seed"] == 0 and len(record["kl_per_dimension"]) == 3 and "Muon" in record["recipe"]
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match=r"vae_L2_E1_S0_N100 failed:[\s\S]*do not fill one batch of 256"):
+        sweep.sweep([replace(VAE_RUN, limit=100)], tmp_path, jobs=1)
+    assert not list(tmp_path.iterdir())
 
 
-def finish(folder, name, **record):
+def test_what_is_shipped_is_what_is_loaded(trained, assets, tmp_path, digits):
+    folder = tmp_path / "runs"
+    for run in (VAE_RUN, ENCODER_RUN):
+        whole = Run(run.model, 0)
+        (folder / whole.name).mkdir(parents=True)
+        for name in (WEIGHTS, RECORD):
+            (folder / whole.name / name).write_bytes((trained[0] / run.name / name).read_bytes())
+    sweep.main(["--models", VAE_RUN.model, ENCODER_RUN.model, "--ship", "--out", str(folder)])
+    for run, denoising in ((VAE_RUN, False), (ENCODER_RUN, True)):
+        expected = load_run(trained[0], run).reconstruct(digits[0][:5])
+        np.testing.assert_array_equal(load_pretrained(2, denoising).reconstruct(digits[0][:5]), expected)
+        assert pretrained.pretrained_record(2, denoising) == read_record(trained[0], run)
+    (row,) = load_sweep_table()
+    assert {name: pytest.approx(read_record(trained[0], VAE_RUN)[name], abs=1e-4) for name in row} == row
+
+
+def finish(folder, model, seed, **record):
     """A finished run that nobody trained."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / "vae.weights.h5").write_text(f"weights of {name}")
-    (folder / name / "metrics.json").write_text(json.dumps(record))
+    target = folder / Run(model, seed).name
+    target.mkdir(parents=True)
+    (target / WEIGHTS).write_text(f"weights of {model}, seed {seed}")
+    (target / RECORD).write_text(json.dumps({**dict.fromkeys(sweep.COLUMNS, 1), "seed": seed, **record}))
 
 
-def test_shipping_copies_weights_and_keeps_the_rows_of_other_runs(tmp_path, monkeypatch):
-    runs, shelf = tmp_path / "runs", tmp_path / "shelf"
-    shelf.mkdir()
-    monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
-    finish(runs, "L2_E30_S0", latent_dim=2, seed=0, epochs=30, test_loss=137.0)
-    finish(runs, "L3_E30_S0", latent_dim=3, seed=0, epochs=30, test_loss=126.0)
-    finish(runs, "L3_E30_S1", latent_dim=3, seed=1, epochs=30, test_loss=125.0)
-    finish(runs, "L3_E1_S0_N300", latent_dim=3, seed=0, epochs=1, test_loss=250.0)
-    sweep.main(["--sizes", "2", "--ship", "--out", str(runs)])
-    assert pretrained.weights_path(2).read_text() == "weights of L2_E30_S0" and not pretrained.weights_path(3).exists()
-    assert [row["test_loss"] for row in read_csv(shelf / "sweep.csv")] == ["137.0000"]
-
-    sweep.main(["--sizes", "3", "--ship", "--out", str(runs)])
-    assert pretrained.weights_path(3).read_text() == "weights of L3_E30_S0"
-    assert [(r["latent_dim"], r["seed"], r["test_loss"]) for r in pretrained.sweep_records()] == [
-        (2, 0, 137.0), (3, 0, 126.0), (3, 1, 125.0)
+def test_shipping_keeps_the_rows_of_other_runs(assets, tmp_path):
+    for folder, size, seed, loss in (
+        ("old", 2, 0, 137.0), ("old", 3, 0, 128.0), ("old", 3, 2, 129.0),
+        ("new", 3, 0, 126.0), ("new", 3, 1, 125.0), ("new", 4, 0, 120.0),
+    ):  # fmt: skip
+        finish(tmp_path / folder, f"vae_L{size}", seed, latent_dim=size, test_loss=loss)
+    sweep.main(["--models", "vae_L2", "vae_L3", "--ship", "--out", str(tmp_path / "old")])
+    sweep.main(["--models", "vae_L3", "--ship", "--out", str(tmp_path / "new")])
+    assert [(row["latent_dim"], row["seed"], row["test_loss"]) for row in load_sweep_table()] == [
+        (2, 0, 137.0), (3, 0, 126.0), (3, 1, 125.0), (3, 2, 129.0),
     ]  # fmt: skip
+    assert pretrained.weights_path("vae_L3").read_text() == "weights of vae_L3, seed 0"
+    assert not pretrained.weights_path("vae_L4").exists()
 
 
-def test_nothing_ships_if_a_run_is_missing(tmp_path, monkeypatch):
-    shelf = tmp_path / "shelf"
-    shelf.mkdir()
-    monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
-    finish(tmp_path / "runs", "L2_E30_S0", latent_dim=2, seed=0, epochs=30, test_loss=137.0)
-    with pytest.raises(SystemExit, match="run the sweep with --sizes 3 first"):
-        sweep.main(["--sizes", "2", "3", "--ship", "--out", str(tmp_path / "runs")])
-    assert not list(shelf.iterdir())
+def test_nothing_ships_if_a_run_is_missing(assets, tmp_path):
+    finish(tmp_path / "runs", "vae_L2", 0, test_loss=137.0)
+    with pytest.raises(SystemExit, match=r"vae_L3_E30_S0 is not finished: train it first with .*--models vae_L3"):
+        sweep.main(["--models", "vae_L2", "vae_L3", "--ship", "--out", str(tmp_path / "runs")])
+    assert not list(assets.iterdir())
+
+
+def test_a_second_encoder_of_another_vae_does_not_ship(assets, tmp_path):
+    for folder, model in (("old", "vae_L2"), ("new", "vae_L2"), ("new", "vae_L2_denoising_encoder")):
+        finish(tmp_path / folder, model, 0)
+    (tmp_path / "new" / Run("vae_L2", 0).name / WEIGHTS).write_text("other weights")
+    ship = ["--ship", "--out"]
+    sweep.main(["--models", "vae_L2", *ship, str(tmp_path / "old")])
+    with pytest.raises(SystemExit, match="vae_L2_denoising_encoder was trained with another vae_L2 than the one"):
+        sweep.main(["--models", "vae_L2_denoising_encoder", *ship, str(tmp_path / "new")])
+    assert not pretrained.weights_path("vae_L2_denoising_encoder").exists()
+    sweep.main(["--models", "vae_L2", "vae_L2_denoising_encoder", *ship, str(tmp_path / "new")])
+    assert pretrained.weights_path("vae_L2_denoising_encoder").exists()
+
+
+def test_all_models_are_trained_unless_the_command_line_says_otherwise():
+    runs = sweep.choose_runs(None, None, None, None)
+    assert len({run.name for run in runs}) == len(runs) == 3 * 9 + 9 + 2
+    assert {run.model for run in runs if run.seed} == {f"vae_L{size}" for size in range(2, 11)}
+
+
+@pytest.mark.parametrize("run", [ENCODER_RUN, Run("vae_L10", 2), Run("vae_L3_denoising_encoder", 0)])
+def test_the_recorded_command_repeats_the_run(run, monkeypatch):
+    started = []
+    monkeypatch.setattr(sweep, "sweep", lambda runs, folder, jobs: started.extend(runs))
+    sweep.main(run.command.removeprefix("python3 run.py sweep ").split())
+    assert started == [run]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--epochs", "0"], ["--jobs", "0"], ["--sizes", "0"], ["--sizes", "two"], ["--denoisers", "median"]]
-)
-def test_bad_arguments(arguments, capsys):
+    "arguments",
+    [
+        ["--epochs", "0"], ["--jobs", "0"], ["--limit", "0"], ["--limit", "few"], ["--seeds", "two"], ["--models"],
+        ["--models", "vae_L11"], ["--models", "median"],
+    ],
+)  # fmt: skip
+def test_bad_command_lines(arguments, capsys):
     with pytest.raises(SystemExit):
         sweep.main(arguments)
     assert arguments[0] in capsys.readouterr().err
-
-
-TINY_DENOISERS = ["--denoisers", "denoising_vae_L2", "denoising_autoencoder", "--epochs", "1", "--limit", "300"]
-
-
-def test_denoisers_train_continue_where_they_stopped_and_ship(tmp_path, monkeypatch, capsys):
-    runs, shelf = tmp_path / "runs", tmp_path / "shelf"
-    shelf.mkdir()
-    trained = interrupt_after_one(monkeypatch)
-    with pytest.raises(KeyboardInterrupt):
-        sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
-    sweep.main([*TINY_DENOISERS, "--jobs", "1", "--out", str(runs)])
-    assert trained == ["denoising_vae_L2_E1_S0_N300", "denoising_autoencoder_E1_S0_N300"]
-    assert not list(runs.glob("*.unfinished")) and not (runs / "sweep.csv").exists()
-    assert "1 of 2 runs are finished already" in capsys.readouterr().out
-
-    record = json.loads((runs / trained[1] / "metrics.json").read_text(encoding="utf-8"))
-    assert record["history"]["validation"]["kl_loss"] == [0.0] and record["latent_dim"] is None
-    assert "level 0.3 to 0.7" in record["recipe"] and "Bernoulli" not in record["recipe"] and "Muon" in record["recipe"]
-    assert record["psnr_of_the_noisy_digits"] == pytest.approx(9.4, abs=0.1)
-
-    with pytest.raises(SystemExit, match="--denoisers denoising_vae_L2 first"):
-        sweep.main(["--denoisers", "denoising_vae_L2", "--ship", "--out", str(runs)])
-    monkeypatch.setattr(pretrained, "WEIGHTS_DIR", shelf)
-    for name in trained:
-        (runs / name).rename(runs / name.replace("_E1_S0_N300", "_E30_S0"))
-    sweep.main([*TINY_DENOISERS[:3], "--ship", "--out", str(runs)])
-    assert pretrained.denoiser_names() == ["denoising_vae_L2", "denoising_autoencoder"]
-    for name in pretrained.denoiser_names():
-        shipped = pretrained.load_denoiser(name)
-        (_, _), (x_test, _) = load_mnist(limit=300)
-        assert sweep.measure_denoiser(shipped, x_test)["psnr"] == pytest.approx(
-            pretrained.denoiser_metrics(name)["psnr"], abs=1e-3
-        )
-
-
-def test_fresh_noise_has_the_levels_it_says_and_repeats():
-    grey = np.full((400, 28, 28, 1), 0.5, dtype="float32")
-    noisy = np.array(sweep.fresh_noise(grey, [0, 1]))
-    level = np.array([np.quantile(image, 0.6915) - 0.5 for image in noisy]) * 2  # the quantile of half a sigma
-    assert 0.2 < level.min() < 0.36 and 0.64 < level.max() < 0.9 and level.mean() == pytest.approx(0.5, abs=0.02)
-    assert noisy.min() == 0 and noisy.max() == 1
-    np.testing.assert_array_equal(noisy, np.array(sweep.fresh_noise(grey, [0, 1])))
-    assert not np.array_equal(noisy, np.array(sweep.fresh_noise(grey, [0, 2])))
-
-
-def test_a_denoiser_reads_noise_and_is_told_the_clean_digit(digits):
-    """The input is the noisy array and the target the clean one; the noise is new in every epoch."""
-    x = np.repeat(digits[0][:1], 128, axis=0)
-    batches = training.shuffled_batches(x, batch_size=64, corrupt=sweep.fresh_noise)
-    again = training.shuffled_batches(x, batch_size=64, corrupt=sweep.fresh_noise)
-    seen = set()
-    for (noisy, clean), (noisy_again, _) in zip(batches.take(4), again.take(4), strict=True):
-        np.testing.assert_array_equal(clean, x[:64])
-        np.testing.assert_array_equal(noisy, noisy_again)
-        assert 0.2 < np.sqrt(np.mean((noisy - clean) ** 2)) < 0.5
-        seen |= {image.tobytes() for image in noisy.numpy()}
-    assert len(seen) == 4 * 64
-
-
-def test_a_wrong_corruption_stops_before_the_first_step(digits, vae):
-    x = digits[0]
-    with pytest.raises(ValueError, match="clean images as y_validation"):
-        training.train(vae, x, x[:5], corrupt=sweep.fresh_noise, live=False)
-    with pytest.raises(ValueError, match="what corrupt returns must lie in"):
-        training.train(vae, x, x[:5], y_validation=x[:5], corrupt=lambda batch, seed: batch + 1, live=False)
-
-
-def test_two_denoiser_trainings_with_one_seed_agree(digits):
-    from vae_utils.backend import keras
-
-    x = digits[0][:512]
-    weights = []
-    for _ in range(2):
-        keras.utils.set_random_seed(0)
-        model = pretrained.build_denoiser("denoising_autoencoder").model
-        training.train(model, x, x[:9], y_validation=x[:9], corrupt=sweep.fresh_noise, epochs=1, live=False)
-        weights.append(model.get_weights())
-    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))

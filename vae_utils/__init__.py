@@ -1,54 +1,30 @@
-"""The course's one package: data, losses, models, metrics, training, shipped weights, pictures.
+"""The course's package: a VAE, the data, training, metrics, trained models, figures and widgets.
 
-Importing `vae_utils` is cheap; TensorFlow loads when a name that needs it is first used.
+Read `vae.py` first; every other module builds on it.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-_ROOM_OF = {
-    "load_fashion_mnist": "data",
-    "load_mnist": "data",
-    "pixel_log_odds": "data",
-    "split_validation": "data",
-    "reconstruction_loss": "losses",
-    "kl_divergence": "losses",
-    "build_encoder": "models",
-    "build_decoder": "models",
-    "Sampler": "models",
-    "VAE": "models",
-    "compiled_decoder": "models",
-    "negative_elbo": "metrics",
-    "importance_weighted_bound": "metrics",
-    "kl_per_dimension": "metrics",
-    "active_units": "metrics",
-    "psnr": "metrics",
-    "ssim": "metrics",
-    "train": "training",
-    "load_pretrained": "pretrained",
-    "load_denoiser": "pretrained",
-    "denoiser_metrics": "pretrained",
-    "pretrained_metrics": "pretrained",
-    "latent_sliders": "widgets",
-    "latent_plane": "widgets",
-    "interpolation": "widgets",
-    "noise_slider": "widgets",
-    "draw_a_digit": "widgets",
-}
-_ROOMS = ("backend", "data", "losses", "models", "metrics", "training", "pretrained", "plots", "widgets")
-
-__all__ = sorted(_ROOM_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _ROOM_OF:
-        return getattr(import_module(f"vae_utils.{_ROOM_OF[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"vae_utils.{name}")
-    raise AttributeError(f"module 'vae_utils' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOM_OF, *_ROOMS})
+from vae_utils.backend import compiled_decoder  # first: it imports Keras without TensorFlow's start-up lines
+from vae_utils.data import load_emoji, load_fashion_mnist, load_folder, load_mnist, pixel_log_odds, split_validation
+from vae_utils.latent import find_nearest, interpolate_linear, interpolate_spherical, order_by_kl
+from vae_utils.metrics import (
+    active_units,
+    importance_weighted_bound,
+    kl_per_dimension,
+    negative_elbo,
+    psnr,
+    slant,
+    ssim,
+    thickness,
+)
+from vae_utils.pretrained import load_pretrained, load_sweep_table, pretrained_record
+from vae_utils.training import BernoulliDraws, GaussianNoise, train
+from vae_utils.vae import (
+    VAE,
+    Sampler,
+    build_decoder,
+    build_encoder,
+    kl_divergence,
+    kl_divergence_per_dim,
+    reconstruction_loss,
+)
+from vae_utils.widgets import draw_a_digit, latent_map, latent_sliders, latent_walk, noise_slider

@@ -1,11 +1,8 @@
-"""The one door to Keras: imports it on the TensorFlow backend without TensorFlow's start-up chatter.
+"""Keras on the TensorFlow backend, imported without TensorFlow's start-up lines, and compiled inference for sliders.
 
-TensorFlow writes a few lines to the process' standard error when it loads and when it first computes,
-past Python and past `TF_CPP_MIN_LOG_LEVEL`. In a notebook they would land in the output. Errors of the
-import itself are raised as always.
+TensorFlow writes a few lines to the standard error of the process when it loads and when it first computes, past
+Python and past `TF_CPP_MIN_LOG_LEVEL`. In a notebook they would land in the output.
 """
-
-from __future__ import annotations
 
 import os
 import sys
@@ -13,16 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @contextmanager
-def _stderr_to_null() -> Iterator[None]:
-    """Send file descriptor 2 to the null device for a moment."""
+def silence_stderr() -> Iterator[None]:
+    """Send file descriptor 2 to the null device for a moment; exceptions pass as always."""
     sys.stderr.flush()
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
     try:
@@ -32,27 +30,43 @@ def _stderr_to_null() -> Iterator[None]:
         os.close(saved)
 
 
-with _stderr_to_null():
+with silence_stderr():
     import keras
 
-    keras.ops.convert_to_numpy(keras.ops.zeros(()))  # the first computation wakes the devices, and says so
-
-__all__ = ["compiled", "keras"]
+    keras.ops.convert_to_numpy(keras.ops.zeros(()))  # the first computation starts the devices, which writes lines too
 
 
-def compiled(function: Callable[[Any], Any], size: int) -> Callable[[Any], Any]:
-    """`function` of one `(n, size) float32` array as graphs that are built once: one for n = 1, one for any n.
+def compiled_decoder(vae: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """`vae.decode` for sliders: graphs that are built once here, several times faster for a single z.
 
-    The first is compiled by XLA, which makes a slider's tick shorter, unless this TensorFlow comes without it.
+    The graph for one z is compiled by XLA where this TensorFlow has it. Both read the weights at every call, so they
+    follow a model that is trained further.
+
+    Args:
+        vae: a `VAE`, or anything with its `decoder` and `latent_dim`.
+
+    Returns:
+        a function `(n, latent_dim)` -> probabilities `(n, height, width, channels)`; ValueError for another shape, NaN
+        or infinite numbers.
     """
     import tensorflow as tf
 
-    def graph(n: int | None, by_xla: bool) -> Callable[[Any], Any]:
-        return tf.function(function, jit_compile=by_xla).get_concrete_function(tf.TensorSpec((n, size), tf.float32))
+    def build_graph(n: int | None, by_xla: bool) -> Callable[[Any], Any]:
+        decode = tf.function(lambda z: keras.ops.sigmoid(vae.decoder(z)), jit_compile=by_xla)
+        return decode.get_concrete_function(tf.TensorSpec((n, vae.latent_dim), tf.float32))
 
-    one, many = graph(1, by_xla=True), graph(None, by_xla=False)
+    decode_one, decode_many = build_graph(1, by_xla=True), build_graph(None, by_xla=False)
     try:
-        one(tf.zeros((1, size)))
+        decode_one(tf.zeros((1, vae.latent_dim)))
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
-        one = many
-    return lambda z: (one if len(z) == 1 else many)(tf.constant(z))
+        decode_one = decode_many
+
+    def decode(z: np.ndarray) -> np.ndarray:
+        z = np.asarray(z, dtype=np.float32)
+        if z.ndim != 2 or z.shape[1] != vae.latent_dim or not np.isfinite(z).all():
+            raise ValueError(f"z must be finite and of shape (n, {vae.latent_dim}), but has {z.shape}.")
+        if not len(z):
+            return vae.decode(z)
+        return (decode_one if len(z) == 1 else decode_many)(tf.constant(z)).numpy()
+
+    return decode

@@ -1,9 +1,7 @@
-"""The pictures room: arrays in, `(figure, axes)` out. Numpy and matplotlib only; nothing here predicts or saves.
+"""Figures: arrays in, figure and axes out, drawn by matplotlib; no global setting is changed.
 
-Font sizes are chosen for a projector, colours for colour-blind eyes.
+Images are `(n, height, width, 1 or 3)` in [0, 1]. Letters are large enough for a projector, also at a page's width.
 """
-
-from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,41 +13,55 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch
+from PIL import Image
 
-# Ten hues that stay apart for colour-blind eyes: Paul Tol's "muted" scheme (SRON/EPS/TN/09-002) and black.
+# Twenty colours that stay apart for colour-blind eyes: Paul Tol's "muted" scheme (SRON/EPS/TN/09-002) and black; then
+# each as far (CIEDE2000) as can be from those before it and from white, as normal and as colour-blind eyes see them.
 CLASS_COLOURS = (
-    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933",
-    "#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000",
+    "#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499", "#000000",
+    "#4C99E6", "#4C3926", "#73D2AC", "#6060E6", "#D20000", "#994C60", "#0000E6", "#6099AC", "#99BFBF", "#99AC73",
 )  # fmt: skip
 TRAIN_COLOUR, VALIDATION_COLOUR = "#0077BB", "#EE7733"
-FONT_SIZE = 12
-plt.rcParams["figure.dpi"] = 80  # a figure of 11 inches fills a notebook's width, and the file stays under 1 MB
-_GREYS = plt.get_cmap("gray", 32)  # enough greys for the eye; pictures with all 256 are twice the size
-_OUTLINE = [patheffects.withStroke(linewidth=4, foreground="white")]
+FONT_SIZE, DPI = 12, 110  # points; pixels per inch
+STYLE = {"dpi": DPI, "layout": "constrained"}
+TERMS = {"loss": "loss", "reconstruction_loss": "reconstruction loss", "kl_loss": "KL divergence"}
 
 
-def to_png(figure: Figure, dpi: int = 80) -> bytes:
-    """The figure as PNG bytes; the figure is closed."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+def class_colours(n: int) -> list[str]:
+    """Colours of the classes 0 to n − 1, all different up to twenty; further classes repeat them."""
+    return [CLASS_COLOURS[index % len(CLASS_COLOURS)] for index in range(n)]
+
+
+def to_png(figure: Figure, dpi: float = DPI) -> bytes:
+    """The figure as PNG bytes, with a palette of 256 colours where the eye sees no difference; the figure is closed."""
+    buffer, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"compress_level": 1})
     plt.close(figure)
-    return buffer.getvalue()
+    picture = Image.open(buffer).convert("RGB")
+    palette = picture.quantize(256, dither=Image.Dither.NONE)
+    change = np.abs(np.asarray(picture, np.int16) - np.asarray(palette.convert("RGB")))
+    (palette if change.max() <= 64 and np.quantile(change, 0.999) <= 16 else picture).save(png, "PNG", optimize=True)
+    return png.getvalue()
+
+
+def show(figure: Figure, alt: str, handle: Any = None) -> None:
+    """Display the figure in a notebook with its alternative text, and close it; the page shrinks it where it is narrow.
+
+    `alt` says in 40 to 250 characters what is seen, else ValueError. `handle` is a display of IPython to replace.
+    """
+    from IPython import display
+
+    if not isinstance(alt, str) or not 40 <= len(alt.strip()) <= 250:
+        raise ValueError(f"alt must say in 40 to 250 characters what the figure shows, but is {alt!r}.")
+    (handle.update if handle else display.display)(display.Image(to_png(figure), alt=alt.strip()))
 
 
 def tile_images(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
-    """Lay images out in rows, left to right and top to bottom, as one picture.
+    """Lay images out in rows of `columns`, top left to bottom right, `gap` white pixels between them, as one picture.
 
-    Args:
-        images: `(n, height, width, channels)` in [0, 1].
-        columns: images per row, at least 1.
-        gap: white pixels between neighbours.
-
-    Returns:
-        `(rows·height + gaps, columns·width + gaps)`, with a last axis of 3 for colour; missing places are white.
-
-    Raises:
-        ValueError: `images` has not four axes, or `columns` is below 1.
+    `(n, height, width, channels)` -> `(rows·height + gaps, columns·width + gaps)`, with a last axis of 3 for colour.
+    Missing places are white. ValueError if `images` has not four axes, or `columns` is below 1.
     """
     images = np.asarray(images)
     if images.ndim != 4 or columns < 1:
@@ -65,160 +77,127 @@ def tile_images(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
     return sheet[..., 0] if channels == 1 else sheet
 
 
-def show_picture(ax: Axes, picture: np.ndarray) -> None:
-    """One grey or colour picture in [0, 1] on `ax`, without ticks."""
-    ax.imshow(picture, cmap=_GREYS, vmin=0, vmax=1, interpolation="nearest")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+def make_figure(title: str, size: tuple, rows: int = 1, columns: int = 1, **style: Any) -> tuple[Figure, np.ndarray]:
+    """A figure of `size` inches and its axes in one row `(rows·columns,)`."""
+    figure = plt.figure(figsize=size, **STYLE)
+    figure.suptitle(title, fontsize=FONT_SIZE + 2)
+    return figure, figure.subplots(rows, columns, squeeze=False, **style).ravel()
+
+
+def label_axes(ax: Axes, x: str, y: str, title: str = "") -> None:
+    """Names of the axes in letters of our size."""
+    ax.set_xlabel(x, fontsize=FONT_SIZE)
+    ax.set_ylabel(y, fontsize=FONT_SIZE)
+    ax.set_title(title, fontsize=FONT_SIZE)
+
+
+def show_picture(ax: Axes, picture: np.ndarray, rows: Sequence[str] = ()) -> None:
+    """One picture, `(height, width)` or `(height, width, 3)` in [0, 1], on `ax`; names at the left for its `rows`."""
+    ax.imshow(picture, cmap=plt.get_cmap("gray", 32), vmin=0, vmax=1, interpolation="nearest")  # 32 greys: small files
+    ax.set(xticks=[], yticks=[])
+    if rows:
+        ax.set_yticks((np.arange(len(rows)) + 0.5) / len(rows) * len(picture) - 0.5, rows, fontsize=FONT_SIZE)
+        ax.tick_params("y", length=0)
+    ax.spines[:].set_visible(False)
 
 
 def image_rows(rows: Mapping[str, np.ndarray], title: str) -> tuple[Figure, np.ndarray]:
-    """Rows of images under each other, each with its name at the left, to compare column by column.
+    """Rows of images below each other, to compare column by column: name -> `(n, height, width, channels)`.
 
-    Args:
-        rows: name -> `(n, height, width, channels)` in [0, 1], the same n in every row.
-        title: what the picture shows.
-
-    Raises:
-        ValueError: rows of different length, or none.
+    ValueError if there are no images, or rows of different length.
     """
-    if len({len(images) for images in rows.values()}) != 1:
-        raise ValueError(f"All rows need the same number of images: { {k: len(v) for k, v in rows.items()} }.")
-    columns = len(next(iter(rows.values())))
-    figure, axes = plt.subplots(
-        len(rows), 1, figsize=(11, 0.6 + len(rows) * 9.3 / columns), layout="constrained", squeeze=False
-    )
-    for ax, (name, images) in zip(axes[:, 0], rows.items(), strict=True):
-        show_picture(ax, tile_images(images, columns, gap=2))
-        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=FONT_SIZE)
-    figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    return figure, axes[:, 0]
-
-
-def image_sheet(images: np.ndarray, title: str, columns: int = 10) -> tuple[Figure, Axes]:
-    """Images in rows on one sheet.
-
-    Args:
-        images: `(n, height, width, channels)` in [0, 1].
-        title: what the picture shows.
-        columns: images per row.
-    """
-    rows = -(-len(images) // columns)
-    figure, ax = plt.subplots(figsize=(columns, rows + 0.5), layout="constrained")
-    show_picture(ax, tile_images(images, columns, gap=2))
-    ax.set_title(title, fontsize=FONT_SIZE + 2)
-    return figure, ax
+    lengths = {name: len(images) for name, images in rows.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise ValueError(f"All rows need the same number of images, at least 1, but there are {lengths}.")
+    pictures = [tile_images(images, len(images), gap=2) for images in rows.values()]
+    heights = [9.3 * picture.shape[0] / picture.shape[1] for picture in pictures]
+    figure, axes = make_figure(title, (11, 0.6 + sum(heights)), len(rows), height_ratios=heights)
+    for ax, name, picture in zip(axes, rows, pictures, strict=True):
+        show_picture(ax, picture, [name])
+    return figure, axes
 
 
 def image_sheets(sheets: Mapping[str, np.ndarray], title: str, columns: int = 8) -> tuple[Figure, np.ndarray]:
-    """Sheets of images side by side, each under its name.
-
-    Args:
-        sheets: name -> `(n, height, width, channels)` in [0, 1].
-        title: what the picture shows.
-        columns: images per row of a sheet.
-    """
-    figure, axes = plt.subplots(1, len(sheets), figsize=(5.2 * len(sheets), 5.6), layout="constrained", squeeze=False)
-    for ax, (name, images) in zip(axes[0], sheets.items(), strict=True):
-        show_picture(ax, tile_images(images, columns, gap=2))
+    """Sheets of images side by side: name -> `(n, height, width, channels)`, `columns` in a row of a sheet."""
+    if not sheets:
+        raise ValueError("sheets must hold at least one name with its images, but is empty.")
+    pictures = [tile_images(images, columns, gap=2) for images in sheets.values()]
+    tallest = max(picture.shape[0] / picture.shape[1] for picture in pictures)
+    figure, axes = make_figure(title, (5.2 * len(sheets), 0.6 + 5.1 * tallest), 1, len(sheets))
+    for ax, name, picture in zip(axes, sheets, pictures, strict=True):
+        show_picture(ax, picture)
         ax.set_title(name, fontsize=FONT_SIZE)
-    figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    return figure, axes[0]
-
-
-def loss_curves(log: Any, title: str = "", axes: Sequence[Axes] | None = None) -> tuple[Figure, Sequence[Axes]]:
-    """Loss, reconstruction loss and KL divergence, for training and validation, epoch by epoch.
-
-    Args:
-        log: a `TrainingLog` (or anything with its fields) of at least one epoch.
-        title: what the picture shows.
-        axes: three axes to draw on; a new figure if left out.
-    """
-    if axes is None:
-        figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-        figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    epochs = np.arange(1, log.epochs + 1)
-    names = {"loss": "loss", "reconstruction_loss": "reconstruction loss", "kl_loss": "KL divergence"}
-    for ax, (key, name) in zip(axes, names.items(), strict=True):
-        if key == "loss":
-            ax.plot(log.step_epochs, log.step_loss, color=TRAIN_COLOUR, linewidth=1, alpha=0.6)
-        ax.plot(epochs - 0.5, log.train[key], "o-", color=TRAIN_COLOUR, label="training (mean of the epoch)")
-        ax.plot(epochs, log.validation[key], "s-", color=VALIDATION_COLOUR, label="validation (at its end)")
-        ax.set_xlabel("epochs", fontsize=FONT_SIZE)
-        ax.set_ylabel("nats per image", fontsize=FONT_SIZE)
-        ax.set_title(name, fontsize=FONT_SIZE)
-        ax.set_xlim(0, None)
-        ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=FONT_SIZE - 3, frameon=False)
-    return axes[0].figure, axes
-
-
-def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Figure, dict[str, Axes]]:
-    """What the live display shows: the loss curves above a strip of digits and their reconstructions.
-
-    Args:
-        log: a `TrainingLog` of at least one epoch.
-        x: `(n, 28, 28, channels)` in [0, 1].
-        x_recon: the same shape.
-    """
-    figure, axes = plt.subplot_mosaic(
-        [["loss", "reconstruction", "kl"], ["strip", "strip", "strip"]],
-        figsize=(11, 6),
-        height_ratios=(3.0, 2.6),
-        layout="constrained",
-    )
-    loss_curves(log, axes=[axes["loss"], axes["reconstruction"], axes["kl"]])
-    show_picture(axes["strip"], tile_images(np.concatenate([x, x_recon]), len(x), gap=2))
-    axes["strip"].set_ylabel(
-        "digit\n\n\n\nits recon-\nstruction", rotation=0, ha="right", va="center", fontsize=FONT_SIZE
-    )
-    figure.suptitle(f"After epoch {log.epochs}: validation loss {log.validation['loss'][-1]:.1f} nats per image")
     return figure, axes
+
+
+def loss_curves(log: Any, title: str = "", figure: Any = None) -> tuple[Figure, np.ndarray]:
+    """Loss, reconstruction loss and KL divergence, those that the log has, for training and validation by epoch.
+
+    `log` is a `TrainingLog` (or anything with its fields) of at least one epoch; `figure` is new, or one to draw in.
+    """
+    terms = [term for term in TERMS if term in log.train]
+    figure = figure or plt.figure(figsize=(1 + 3.4 * len(terms), 3.6), **STYLE)
+    figure.suptitle(title, fontsize=FONT_SIZE + 2)
+    axes = figure.subplots(1, len(terms), squeeze=False)[0]
+    epochs = np.arange(1, log.epochs + 1)
+    axes[0].plot(log.step_epochs, log.step_loss, color=TRAIN_COLOUR, linewidth=1, alpha=0.6)
+    for ax, term in zip(axes, terms, strict=True):
+        ax.plot(epochs - 0.5, log.train[term], "o-", color=TRAIN_COLOUR, label="training (mean of the epoch)")
+        ax.plot(epochs, log.validation[term], "s-", color=VALIDATION_COLOUR, label="validation (at its end)")
+        label_axes(ax, "epochs", "nats per image", TERMS[term])
+        ax.set_xlim(0, None)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=FONT_SIZE - 2, frameon=False)
+    return figure, axes
+
+
+def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Figure, np.ndarray]:
+    """The loss curves of `log` above the images `x` `(n, height, width, channels)` and their reconstructions."""
+    strip = tile_images(np.concatenate([x, x_recon]), len(x), gap=2)
+    heights = (3.5, 0.2 + 9.2 * strip.shape[0] / strip.shape[1])
+    figure = plt.figure(figsize=(11, sum(heights)), **STYLE)
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    title = f"After epoch {log.epochs}: validation loss {log.validation['loss'][-1]:.1f} nats per image"
+    _, axes = loss_curves(log, title, top)
+    ax = bottom.subplots()
+    show_picture(ax, strip, ["image", "reconstruction"])
+    return figure, np.append(axes, ax)
 
 
 def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes]:
     """Codes on a plane, one colour per class, each class named at its median.
 
-    Args:
-        z: `(n, 2)`; with more dimensions, choose two first.
-        y: `(n,) int` labels in 0…9.
-        title: what the picture shows.
-
-    Raises:
-        ValueError: `z` is not `(n, 2)` or `y` not as long.
+    `z` is `(n, 2)` (of codes with more dimensions, choose two) and `y` `(n,)` numbers or names of classes; n ≥ 1, else
+    ValueError.
     """
-    z, y = np.asarray(z), np.asarray(y)
-    if z.ndim != 2 or z.shape[1] != 2 or len(y) != len(z):
-        raise ValueError(f"z must be (n, 2) and y as long, but are {z.shape} and {y.shape}.")
-    figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
+    if np.ndim(z) != 2 or np.shape(z)[1] != 2 or np.shape(y) != np.shape(z)[:1] or not len(z):
+        raise ValueError(f"z must be (n, 2) with n of at least 1 and y (n,), but are {np.shape(z)} and {np.shape(y)}.")
+    figure, (ax,) = make_figure(title, (7, 7.2))
     scatter_classes(ax, z, y)
-    ax.set_xlabel("z_mean[0] (prior standard deviations)", fontsize=FONT_SIZE)
-    ax.set_ylabel("z_mean[1] (prior standard deviations)", fontsize=FONT_SIZE)
-    ax.set_title(title, fontsize=FONT_SIZE + 2)
+    label_axes(ax, "z_mean[0] (prior standard deviations)", "z_mean[1] (prior standard deviations)")
     return figure, ax
 
 
-def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4, named: bool = True) -> None:
-    """The points of `latent_plane` on given axes; names that would hide each other are moved apart."""
-    labels = np.unique(y)
-    names_at = moved_apart(
-        np.array([np.median(z[y == label], axis=0) for label in labels]), 0.07 * np.ptp(z, axis=0).max()
-    )
-    for label, name_at in zip(labels, names_at, strict=True):
-        colour = CLASS_COLOURS[label % len(CLASS_COLOURS)]
-        ax.scatter(*z[y == label].T, s=size, color=colour, alpha=0.5, linewidths=0)
-        style = {"color": colour, "fontsize": 22, "weight": "bold", "ha": "center", "va": "center", "zorder": 10}
-        if not named:
-            continue
-        ax.text(*name_at, str(label), path_effects=_OUTLINE, **style)
+def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4) -> None:
+    """The points of `latent_plane` on given axes; names that would cover each other are moved apart."""
+    z, y = np.asarray(z), np.asarray(y)
+    names, places = np.unique(y, return_inverse=True)
+    numbers = names if y.dtype.kind in "iu" else np.arange(len(names))  # a 7 has its colour though a 3 is missing
+    centres = np.array([np.median(z[places == place], axis=0) for place in range(len(names))])
+    centres = spread_labels(centres, 0.07 * np.ptp(z, axis=0).max())
+    outline = [patheffects.withStroke(linewidth=4, foreground="white")]
+    style = {"fontsize": 22, "weight": "bold", "ha": "center", "va": "center", "zorder": 10, "path_effects": outline}
+    for place, (name, number, centre) in enumerate(zip(names, numbers, centres, strict=True)):
+        colour = class_colours(number + 1)[number]
+        ax.scatter(*z[places == place].T, s=size, color=colour, alpha=0.5, linewidths=0)
+        ax.text(*centre, str(name), color=colour, **style)
     ax.set_aspect("equal")
 
 
-def moved_apart(points: np.ndarray, distance: float) -> np.ndarray:
+def spread_labels(points: np.ndarray, distance: float) -> np.ndarray:
     """`points` `(n, 2)`, moved as little as it takes for all to be `distance` apart."""
-    points = points.astype(float)
+    points = points + 1e-3 * distance * np.arange(len(points))[:, np.newaxis]  # points in one place part as well
     for _ in range(200):
         offset = points[:, np.newaxis] - points
         gap = np.hypot(*np.moveaxis(offset, -1, 0)) + 1e-9
@@ -229,69 +208,89 @@ def moved_apart(points: np.ndarray, distance: float) -> np.ndarray:
 
 
 def manifold(images: np.ndarray, quantiles: np.ndarray, z_axis: np.ndarray, title: str) -> tuple[Figure, Axes]:
-    """Decoded digits where they stand on a square grid of the latent plane.
+    """Decoded images where they stand on a square grid of the latent plane, two screen pixels for one of theirs.
 
-    Args:
-        images: `(n·n, 28, 28, channels)` in [0, 1]; top row first, so the largest second coordinate first.
-        quantiles: `(n,)` rising, the probabilities that place the grid lines.
-        z_axis: `(n,)` rising, the coordinates there.
-        title: what the picture shows.
+    `images` are `(n·n, height, width, channels)`, the largest second coordinate first (top row); `z_axis` `(n,)` the
+    rising coordinates of the grid lines, `quantiles` `(n,)` their probabilities. ValueError if they do not fit.
     """
     n = len(z_axis)
-    side = 2 * n * images.shape[1] / 100  # inches at 100 dpi: two screen pixels per image pixel stay crisp and small
-    figure = plt.figure(figsize=(side + 1.2, side + 1.2), dpi=100)
-    ax = figure.add_axes((1 / (side + 1.2), 0.8 / (side + 1.2), side / (side + 1.2), side / (side + 1.2)))
+    if (len(images), len(quantiles)) != (n * n, n):
+        raise ValueError(f"{n} coordinates need {n * n} images and {n} quantiles, not {len(images)}, {len(quantiles)}.")
+    height, width = images.shape[1:3]
+    inches = 2 * n * np.array([width, height]) / DPI
+    figure = plt.figure(figsize=inches + 1.2, dpi=DPI)
+    ax = figure.add_axes((*((1, 0.8) / (inches + 1.2)), *(inches / (inches + 1.2))))
     show_picture(ax, tile_images(images, n))
-    size = images.shape[1]
     shown = np.unique(np.linspace(0, n - 1, 7).round().astype(int))
     labels = [f"{z_axis[i]:+.2f}\n({quantiles[i]:.1%})" for i in shown]
-    ax.set_xticks(shown * size + size / 2, labels, fontsize=FONT_SIZE - 1)
-    ax.set_yticks((n - 1 - shown) * size + size / 2, labels, fontsize=FONT_SIZE - 1)
-    ax.set_xlabel("z[0] (share of the prior below it)", fontsize=FONT_SIZE)
-    ax.set_ylabel("z[1] (share of the prior below it)", fontsize=FONT_SIZE)
-    ax.set_title(title, fontsize=FONT_SIZE + 2)
+    ax.set_xticks((shown + 0.5) * width - 0.5, labels, fontsize=FONT_SIZE - 1)
+    ax.set_yticks((n - 0.5 - shown) * height - 0.5, labels, fontsize=FONT_SIZE - 1)
+    label_axes(ax, "z[0] (share of the prior below it)", "z[1] (share of the prior below it)", title)
     return figure, ax
 
 
 def bars(values: Mapping[str, float], title: str, ylabel: str) -> tuple[Figure, Axes]:
     """One bar per name with its value written on it."""
-    figure, ax = plt.subplots(figsize=(1.6 + 1.6 * len(values), 4), layout="constrained")
+    figure, (ax,) = make_figure(title, (1.6 + 1.6 * len(values), 4.2))
     drawn = ax.bar(list(values), list(values.values()), color=TRAIN_COLOUR, width=0.6)
     ax.bar_label(drawn, fmt="%.2f", fontsize=FONT_SIZE, padding=2)
-    ax.set_ylabel(ylabel, fontsize=FONT_SIZE)
-    ax.set_title(title, fontsize=FONT_SIZE + 2)
+    label_axes(ax, "", ylabel)
     ax.tick_params(labelsize=FONT_SIZE)
     ax.margins(y=0.15)
     return figure, ax
 
 
-def architecture(columns: Mapping[str, Sequence[tuple[str, str, str]]], title: str) -> tuple[Figure, Axes]:
-    """A drawing of a network: one column of boxes per part, arrows from box to box.
+def describe_layers(model: Any) -> list[tuple[str, str, str]]:
+    """`(what it is, output shape without the batch, parameters)` of every layer of a Keras model, as text.
 
-    Args:
-        columns: name of the part -> its layers in order, each `(what it is, output shape, parameters)` as text.
-        title: what the picture shows.
+    The model is a chain of layers up to its outputs, which stand side by side in the last entry.
     """
-    depth = max(len(boxes) for boxes in columns.values())
-    figure, ax = plt.subplots(figsize=(5.4 * len(columns), 1.2 + 0.82 * depth), layout="constrained")
-    width, height, pitch = 4.6, 0.62, 1.0
+    rows = []
+    for layer in model.layers:
+        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+        details = [] if activation == "linear" else [activation]
+        if hasattr(layer, "kernel_size"):
+            details[:0] = ["×".join(map(str, layer.kernel_size)), f"stride {layer.strides[0]}"]
+        what = f"{layer.name}: {', '.join([type(layer).__name__.removesuffix('Layer'), *details])}"
+        parameters = f"{layer.count_params():,} parameters" if layer.count_params() else ""
+        rows.append((what, " × ".join(map(str, layer.output.shape[1:])), parameters))
+    *chain, last = rows[: 1 - len(model.outputs) or None]
+    heads = zip(last, *rows[len(chain) + 1 :], strict=True)
+    return [*chain, tuple("  |  ".join(filter(None, parts)) for parts in heads)]
+
+
+def describe_network(encoder: Any, decoder: Any) -> dict[str, list[tuple[str, str, str]]]:
+    """The columns of a VAE's drawing by `architecture`: the encoder with the sampler, and the decoder."""
+    sampler = ("Sampler: one draw from the approximate posterior", str(decoder.inputs[0].shape[-1]), "")
+    return {"Encoder": [*describe_layers(encoder), sampler], "Decoder": describe_layers(decoder)}
+
+
+def architecture(columns: Mapping[str, Sequence[tuple[str, str, str]]], title: str) -> tuple[Figure, Axes]:
+    """A drawing of a network: name of a part -> its layers in order, as `describe_layers` gives them.
+
+    Every part is a column of boxes; arrows lead from box to box and from the end of a part to the next.
+    """
+    depth, width, pitch, half, before = max(map(len, columns.values())), 4.6, 5.6, 0.31, 0
+    figure, (ax,) = make_figure(title, (pitch * len(columns), 1.2 + 0.82 * depth))
+    line = {"color": "#444444", "linewidth": 2}
+    arrow = {"arrowstyle": "-|>", "mutation_scale": 16, "shrinkA": 0, "shrinkB": 0, **line}
     for column, (name, boxes) in enumerate(columns.items()):
-        left, colour = column * 5.4, CLASS_COLOURS[1:8:2][column % 4]
-        ax.text(left + width / 2, pitch, name, fontsize=17, weight="bold", ha="center", va="center")
+        left, middle, colour = column * pitch, column * pitch + width / 2, CLASS_COLOURS[1:8:2][column % 4]
+        ax.text(middle, 1, name, fontsize=17, weight="bold", ha="center", va="center")
         for row, (what, shape, parameters) in enumerate(boxes):
-            y = -row * pitch
-            face = (*to_rgb(colour), 0.25)
-            style = {"boxstyle": "round,pad=0.08", "facecolor": face, "edgecolor": colour, "linewidth": 2}
-            ax.add_patch(FancyBboxPatch((left, y - height / 2), width, height, **style))
-            ax.text(left + 0.1, y + 0.15, what, fontsize=13.5, weight="bold", ha="left", va="center")
-            ax.text(left + 0.1, y - 0.18, shape, fontsize=12.5, ha="left", va="center", family="monospace")
-            ax.text(left + width - 0.1, y - 0.18, parameters, fontsize=11, ha="right", va="center", color="#444444")
+            style = {"facecolor": (*to_rgb(colour), 0.25), "edgecolor": colour, "linewidth": 2}
+            ax.add_patch(FancyBboxPatch((left, -row - half), width, 2 * half, "round,pad=0.08", **style))
+            size = 13.5 * min(1, 41 / len(what))
+            ax.text(left + 0.1, 0.15 - row, what, fontsize=size, weight="bold", va="center")
+            ax.text(left + 0.1, -0.18 - row, shape, fontsize=12.5, va="center", family="monospace")
+            ax.text(left + width - 0.1, -0.18 - row, parameters, fontsize=11, va="center", ha="right", color="#444444")
             if row:
-                middle, tip = left + width / 2, y + height / 2 + 0.08
-                arrow = {"arrowstyle": "-|>", "mutation_scale": 14, "color": "#444444", "shrinkA": 0, "shrinkB": 0}
-                ax.add_patch(FancyArrowPatch((middle, tip + pitch - height - 0.16), (middle, tip), **arrow))
-    ax.set_xlim(-0.3, 5.4 * len(columns) - 0.5)
-    ax.set_ylim(-(depth - 1) * pitch - 0.6, pitch + 0.4)
+                ax.annotate("", (middle, 0.08 - row + half), (middle, 0.92 - row - half), arrowprops=arrow)
+        if column:  # from the last box of the part before, between the columns, to the first box of this one
+            gutter = left - (pitch - width) / 2
+            ax.plot([left - pitch + width + 0.08, gutter, gutter], [1 - before, 1 - before, 0], **line)
+            ax.annotate("", (left - 0.08, 0), (gutter, 0), arrowprops=arrow)
+        before = len(boxes)
+    ax.set(xlim=(-0.3, pitch * len(columns) - 0.7), ylim=(0.4 - depth, 1.4))
     ax.axis("off")
-    ax.set_title(title, fontsize=15)
     return figure, ax

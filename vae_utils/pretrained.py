@@ -1,69 +1,68 @@
-"""The shelf: the models that ship with the course, and what their training measured.
+"""The trained models that ship with the course, each beside the record of the run that made it, loaded by name.
 
-The VAEs, one per latent size, are made by `python3 run.py sweep` and `sweep --ship`, the denoisers by the same two
-with `--denoisers`.
+`python3 run.py sweep` trains them, `python3 run.py sweep --ship` copies them here.
 """
-
-from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import keras
 
-WEIGHTS_DIR = Path(__file__).parent / "assets"
+from vae_utils.denoisers import DenoisingAutoencoder, build_bottleneck_denoiser, build_unet_denoiser
+from vae_utils.vae import VAE, build_decoder, build_encoder
+
+ASSETS = Path(__file__).parent / "assets"
 EPOCHS = 30
-
-# Trained on noisy digits with the clean ones as targets: name -> latent size, None where there is no Gaussian code.
-DENOISERS = {"denoising_vae_L2": 2, "denoising_vae_L10": 10, "denoising_autoencoder": None}
-
-
-def weights_path(latent_dim: int) -> Path:
-    """Where the weights of one size are."""
-    return WEIGHTS_DIR / f"vae_L{latent_dim}_E{EPOCHS}.weights.h5"
+SIZES = tuple(range(2, 11))  # latent dimensions of the VAEs
+DENOISERS = {"unet_denoiser": build_unet_denoiser, "bottleneck_denoiser": build_bottleneck_denoiser}
+SWEEP_TABLE = ASSETS / "sweep.csv"
 
 
-def metrics_path(latent_dim: int) -> Path:
-    """Where the record of the training that made them is."""
-    return WEIGHTS_DIR / f"vae_L{latent_dim}_E{EPOCHS}.metrics.json"
+def name_model(model: int | str, denoising: bool = False) -> str:
+    """The name of a shipped model: "vae_L2" for 2, "vae_L2_denoising_encoder" if `denoising`, a denoiser's as it is.
+
+    Raises ValueError for a model that does not ship; the message names those that do.
+    """
+    if model in DENOISERS and not denoising:
+        return str(model)
+    if model not in SIZES or isinstance(model, bool):
+        names = ", ".join([*map(str, SIZES), *map(repr, DENOISERS)])
+        raise ValueError(f"No model ships for {model!r}; there are {names}.")
+    return f"vae_L{model}_denoising_encoder" if denoising else f"vae_L{model}"
 
 
-def pretrained_sizes() -> list[int]:
-    """The latent sizes that ship, rising."""
-    found = WEIGHTS_DIR.glob(f"vae_L*_E{EPOCHS}.weights.h5")
-    return sorted(int(path.name.removeprefix("vae_L").partition("_")[0]) for path in found)
+def weights_path(name: str) -> Path:
+    """Where the weights of a model are."""
+    return ASSETS / f"{name}.weights.h5"
 
 
-def _check_size(latent_dim: int) -> None:
-    sizes = pretrained_sizes()
-    if latent_dim not in sizes:
-        raise ValueError(f"No weights ship for latent_dim={latent_dim!r}; there are {', '.join(map(str, sizes))}.")
+def record_path(name: str) -> Path:
+    """Where the record of the run that made them is."""
+    return ASSETS / f"{name}.json"
 
 
-def load_pretrained(latent_dim: int) -> Any:
-    """The VAE of that size, trained for 30 epochs, ready to encode and decode.
+def load_pretrained(model: int | str, denoising: bool = False) -> VAE | DenoisingAutoencoder:
+    """A trained model for digits: the VAE of 2 to 10 latent dimensions, or a denoising autoencoder by its name.
 
     Args:
-        latent_dim: one of `pretrained_sizes()`.
-
-    Returns:
-        a `VAE`.
+        model: number of latent dimensions, or "unet_denoiser", or "bottleneck_denoiser".
+        denoising: the same VAE with its second encoder, which was trained on noisy digits; the decoder is the same.
 
     Raises:
-        ValueError: no weights of that size ship (the message names those that do), or the file is damaged.
+        ValueError: there is no such model (the message names those there are), or its file is damaged.
     """
-    from vae_utils.models import VAE, build_decoder, build_encoder
+    name = name_model(model, denoising)
+    if model in DENOISERS:
+        return load_weights(DENOISERS[model](), name)
+    vae = load_weights(VAE(build_encoder(model), build_decoder(model)), name_model(model))
+    return VAE(load_weights(build_encoder(model), name), vae.decoder) if denoising else vae
 
-    _check_size(latent_dim)
-    vae = VAE(build_encoder(latent_dim), build_decoder(latent_dim))
-    _load_weights(vae, weights_path(latent_dim))
-    return vae
 
-
-def _load_weights(model: Any, path: Path) -> None:
+def load_weights(model: keras.Model, name: str) -> keras.Model:
+    """`model` itself with the shipped weights of that name."""
+    path = weights_path(name)
     try:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
@@ -71,142 +70,21 @@ def _load_weights(model: Any, path: Path) -> None:
             f"The weights {path} cannot be read ({error}): restore them with `git checkout -- {path.name}` "
             "in their folder or install the package again."
         ) from error
+    return model
 
 
-def pretrained_metrics(latent_dim: int) -> dict[str, Any]:
-    """The record that the training run wrote: recipe, seed, versions, losses per epoch, test losses.
+def pretrained_record(model: int | str, denoising: bool = False) -> dict[str, Any]:
+    """What the training run wrote: recipe, seed, versions, losses per epoch, test results; arguments as above."""
+    return json.loads(record_path(name_model(model, denoising)).read_text(encoding="utf-8"))
 
-    Args:
-        latent_dim: one of `pretrained_sizes()`.
 
-    Raises:
-        ValueError: no weights of that size ship.
+def load_sweep_table() -> list[dict[str, Any]]:
+    """One dictionary per VAE that was trained, every size with every seed, sorted: the columns of `assets/sweep.csv`.
+
+    `latent_dim`, `seed`, `epochs`, `train_images`, `parameters`, `test_loss`, `test_reconstruction_loss`,
+    `test_kl_loss`, `importance_weighted_bound` (nats per image), `importance_samples` (its K), `active_units`,
+    `seconds`.
     """
-    _check_size(latent_dim)
-    return json.loads(metrics_path(latent_dim).read_text(encoding="utf-8"))
-
-
-def sweep_table_path() -> Path:
-    """Where the table of all runs is, every latent size with every seed."""
-    return WEIGHTS_DIR / "sweep.csv"
-
-
-def sweep_records() -> list[dict[str, Any]]:
-    """One record per run of the sweep, sorted by latent size and seed: what the trainings measured on the test digits.
-
-    Returns:
-        dictionaries with `latent_dim`, `seed`, `epochs`, `test_loss`, `test_reconstruction_loss`, `test_kl_loss`,
-        `importance_weighted_bound` (nats per image), `importance_samples` (its K), `active_units`, `seconds`,
-        `parameters`, `train_images` as numbers, and `recipe` as text.
-    """
-    with sweep_table_path().open(encoding="utf-8", newline="") as file:
+    with SWEEP_TABLE.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{name: _number(text) for name, text in row.items()} for row in rows]
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def denoiser_weights_path(name: str) -> Path:
-    """Where the weights of one denoiser are."""
-    return WEIGHTS_DIR / f"{name}_E{EPOCHS}.weights.h5"
-
-
-def denoiser_metrics_path(name: str) -> Path:
-    """Where the record of the training that made them is."""
-    return WEIGHTS_DIR / f"{name}_E{EPOCHS}.metrics.json"
-
-
-def denoiser_names() -> list[str]:
-    """The denoisers that ship, in the order of `DENOISERS`."""
-    return [name for name in DENOISERS if denoiser_weights_path(name).is_file()]
-
-
-def _check_name(name: str) -> None:
-    names = denoiser_names()
-    if name not in names:
-        raise ValueError(f"No denoiser {name!r} ships; there are {', '.join(names) or 'none'}.")
-
-
-@dataclass(frozen=True)
-class Denoiser:
-    """A trained denoiser: `reconstruct` is what to call, `model` the `VAE` or `DenoisingAutoencoder` behind it."""
-
-    name: str
-    model: Any
-
-    def reconstruct(self, x: np.ndarray) -> np.ndarray:
-        """The cleaned images: of a VAE the decoded `z_mean`, so that the same input gives the same answer.
-
-        Args:
-            x: `(batch, 28, 28, 1)` in [0, 1], noisy; the batch may be empty.
-
-        Returns:
-            the same shape, float32 in [0, 1].
-
-        Raises:
-            ValueError: wrong shape, NaN, or pixels outside [0, 1].
-        """
-        if DENOISERS[self.name] is None:
-            return self.model.reconstruct(x)
-        z_mean, _ = self.model.encode(x)
-        return self.model.decode(z_mean)
-
-
-def build_denoiser(name: str, log_odds: np.ndarray | None = None, seed: int = 0) -> Denoiser:
-    """One of the `DENOISERS`, untrained.
-
-    Args:
-        name: a key of `DENOISERS`.
-        log_odds: `(28, 28, 1)` first value of the pixel bias, see `models.build_decoder`.
-        seed: seed of a VAE's sampler; set Keras' own seed before, for the weights.
-
-    Raises:
-        ValueError: there is no such denoiser; the message names those there are.
-    """
-    from vae_utils.models import VAE, build_decoder, build_denoising_autoencoder, build_encoder
-
-    if name not in DENOISERS:
-        raise ValueError(f"There is no denoiser {name!r}; choose one of {', '.join(DENOISERS)}.")
-    latent_dim = DENOISERS[name]
-    if latent_dim is None:
-        return Denoiser(name, build_denoising_autoencoder(log_odds))
-    encoder, decoder = build_encoder(latent_dim), build_decoder(latent_dim, log_odds)
-    return Denoiser(name, VAE(encoder, decoder, bernoulli_input=False, seed=seed))
-
-
-def load_denoiser(name: str) -> Denoiser:
-    """A denoiser trained for 30 epochs, noisy digits in, clean digits as targets.
-
-    Args:
-        name: one of `denoiser_names()`: "denoising_vae_L2", "denoising_vae_L10", "denoising_autoencoder".
-
-    Returns:
-        a `Denoiser`; call its `reconstruct(x)`.
-
-    Raises:
-        ValueError: no denoiser of that name ships (the message names those that do), or the file is damaged.
-    """
-    _check_name(name)
-    denoiser = build_denoiser(name)
-    _load_weights(denoiser.model, denoiser_weights_path(name))
-    return denoiser
-
-
-def denoiser_metrics(name: str) -> dict[str, Any]:
-    """The record that the denoiser's training wrote: recipe, seed, versions, losses per epoch, PSNR and SSIM.
-
-    Args:
-        name: one of `denoiser_names()`.
-
-    Raises:
-        ValueError: no denoiser of that name ships.
-    """
-    _check_name(name)
-    return json.loads(denoiser_metrics_path(name).read_text(encoding="utf-8"))
+    return [{name: float(text) if "." in text else int(text) for name, text in row.items()} for row in rows]

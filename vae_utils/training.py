@@ -1,10 +1,4 @@
-"""The training room: one recipe, shown live in a notebook and as plain lines elsewhere.
-
-Muon, a short warm-up to the peak rate, then a cosine down to zero; new random batches every epoch; the
-last 5,000 training digits validate.
-"""
-
-from __future__ import annotations
+"""Training by one recipe: Muon, a rate that warms up and falls along a cosine, new random batches in every epoch."""
 
 import time
 from collections.abc import Callable
@@ -12,116 +6,124 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from vae_utils.backend import keras
-from vae_utils.data import check_images
+from vae_utils.progress import choose_progress
+from vae_utils.vae import check_images
 
 BATCH_SIZE = 256
-PEAK_LEARNING_RATE = 8e-3
 WARMUP_FRACTION = 0.1
-STEPS_PER_EXECUTION = 8  # training steps between two looks at the clock
-SHOWN_DIGITS = 8
+STEPS_PER_EXECUTION = 8  # training steps that one call of TensorFlow takes
+SHOWN_IMAGES = 8
+
+Corruption = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def learning_rate_schedule(steps: int, peak: float = PEAK_LEARNING_RATE) -> keras.optimizers.schedules.CosineDecay:
+def choose_peak_rate(latent_dim: int) -> float:
+    """The highest learning rate of the recipe: a thousandth per latent dimension, at most 8e-3."""
+    return min(latent_dim, 8) / 1000
+
+
+def learning_rate_schedule(steps: int, peak: float) -> keras.optimizers.schedules.CosineDecay:
     """From 0 up to `peak` in the first tenth of `steps`, then along a cosine to 0.
 
     Source: Loshchilov and Hutter (2017), "SGDR", one cycle; warm-up as in Goyal et al. (2017).
-
-    Args:
-        steps: training steps in all, at least 1.
-        peak: the highest rate, above 0.
-
-    Raises:
-        ValueError: `steps` or `peak` out of range.
+    Raises ValueError unless `steps` is at least 1 and `peak` above 0.
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, but is {steps}.")
-    if not peak > 0:
-        raise ValueError(f"The peak learning rate must be above 0, but is {peak}.")
-    warmup_steps = max(1, round(WARMUP_FRACTION * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(1, steps - warmup_steps), warmup_target=peak, warmup_steps=warmup_steps
-    )
+    if steps < 1 or not peak > 0:
+        raise ValueError(f"steps must be at least 1 and the peak learning rate above 0, but are {steps} and {peak}.")
+    warmup = max(1, round(WARMUP_FRACTION * steps))
+    return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
 
 
 def build_optimizer(schedule: Any) -> keras.optimizers.Optimizer:
     """Muon: dense layers step along the orthogonalised momentum of their weights, all else as with Adam.
 
-    Three Newton-Schulz iterations orthogonalise well enough here, and cost less than the usual five. No weight decay.
+    Three Newton-Schulz iterations instead of five are as good here, and faster; the weight decay of the dense layers
+    keeps the models from memorising. `schedule` is a number or a Keras schedule.
     Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers"; step sizes as in Liu et al. (2025).
-
-    Args:
-        schedule: learning rate, a number or a Keras schedule.
     """
-    return keras.optimizers.Muon(schedule, ns_steps=3, weight_decay=0.0, adam_weight_decay=0.0)
+    return keras.optimizers.Muon(schedule, ns_steps=3, weight_decay=0.1, adam_weight_decay=0.0)
+
+
+@dataclass(frozen=True)
+class BernoulliDraws:
+    """Black-and-white draws: each pixel is 1 with the probability that is its grey level, else 0.
+
+    New draws in every epoch keep the encoder from memorising the training images.
+    """
+
+    def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`(batch, …)` in [0, 1] and a seed of two ints -> the same shape, 0s and 1s."""
+        return tf.cast(tf.random.stateless_uniform(tf.shape(x), seed) < x, x.dtype)
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Gaussian noise, clipped to [0, 1], on a random `share` of the images; the others stay as they are.
+
+    Its standard deviation before clipping is drawn for each image, uniform between `lowest` and `highest`.
+    """
+
+    lowest: float = 0.1
+    highest: float = 0.8
+    share: float = 0.7
+
+    def __call__(self, x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """`(batch, height, width, channels)` in [0, 1] and a seed of two ints -> the same shape in [0, 1]."""
+        level_seed, share_seed, noise_seed = tf.unstack(tf.random.split(seed, 3))
+        per_image = (tf.shape(x)[0], 1, 1, 1)
+        level = tf.random.stateless_uniform(per_image, level_seed, self.lowest, self.highest)
+        level = tf.where(tf.random.stateless_uniform(per_image, share_seed) < self.share, level, 0.0)
+        return tf.clip_by_value(x + level * tf.random.stateless_normal(tf.shape(x), noise_seed), 0.0, 1.0)
 
 
 def shuffled_batches(
-    x: np.ndarray,
-    y: np.ndarray | None = None,
-    batch_size: int = BATCH_SIZE,
-    seed: int = 0,
-    corrupt: Callable[[Any, Any], Any] | None = None,
-) -> Any:
-    """An endless dataset of full batches in a new random order every epoch.
+    x: np.ndarray, batch_size: int = BATCH_SIZE, seed: int = 0, corrupt: Corruption | None = None
+) -> tf.data.Dataset:
+    """All full batches once, in a new random order at every iteration.
 
-    A whole batch is gathered by its indices at once: shuffling image by image would cost a third of the
-    time of a small model.
+    A batch is gathered by its indices at once, which is faster than shuffling image by image.
 
     Args:
         x: `(n, …)`, n ≥ batch_size.
-        y: `(n, …)` targets, if they are not `x`.
-        batch_size: images per batch; the n % batch_size images left over sit out that epoch.
+        batch_size: images per batch, at least 1; the n % batch_size images left over sit out that iteration.
         seed: seed of the orders, and of what `corrupt` draws.
-        corrupt: a function of a batch tensor and a seed, an int tensor `(2,)` that no other batch gets; what it
-            returns takes the place of the batch, whose target stays clean. Stateless random operations of
-            TensorFlow repeat with the seed: `tf.random.stateless_normal(shape, seed)`.
+        corrupt: function of a batch and a seed, an int tensor `(2,)`, another one for every batch.
 
     Returns:
-        `tf.data.Dataset` of `x` batches, or of `(x, y)` batches if `y` or `corrupt` is given.
+        batches of `x`, or pairs (corrupted batch, batch) if `corrupt` is given.
 
     Raises:
-        ValueError: fewer images than one batch, or x and y of different length.
+        ValueError: `batch_size` is below 1 or above n.
     """
-    import tensorflow as tf
-
-    n, steps = len(x), len(x) // batch_size
-    if steps < 1:
-        raise ValueError(f"{n} images do not fill one batch of {batch_size}: give more images or a smaller batch_size.")
-    if y is not None and len(y) != n:
-        raise ValueError(f"x and y must be of the same length, but have {n} and {len(y)}.")
-    arrays = tf.constant(x) if y is None else (tf.constant(x), tf.constant(y))
-
-    def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        keys = tf.random.stateless_uniform((n,), seed=[seed, tf.cast(epoch, tf.int32)])
-        indices = tf.argsort(keys)[: steps * batch_size]
-        return tf.data.Dataset.from_tensor_slices(tf.reshape(indices, (steps, batch_size)))
-
-    def gather(indices: tf.Tensor) -> Any:
-        return tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
-
-    def spoil(step: tf.Tensor, batch: Any) -> Any:
-        clean, target = batch if isinstance(batch, tuple) else (batch, batch)
-        noise_seed = tf.random.fold_in([seed, 1], tf.cast(step, tf.int32))
-        return corrupt(clean, noise_seed), target
-
-    batches = tf.data.Dataset.counter().flat_map(order).map(gather)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, but is {batch_size!r}.")
+    if batch_size > len(x):
+        raise ValueError(
+            f"{len(x)} images do not fill one batch of {batch_size}: give more images or a smaller batch_size."
+        )
+    images = tf.constant(x)
+    indices = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size, drop_remainder=True)
+    batches = indices.map(lambda chosen: tf.gather(images, chosen))
     if corrupt is not None:
-        batches = batches.enumerate().map(spoil)
+        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
+        batches = tf.data.Dataset.zip(batches, seeds).map(lambda batch, two: (corrupt(batch, two), batch))
     return batches.prefetch(4)
 
 
 @dataclass
 class TrainingLog:
-    """What a training measured, in nats per image, one entry per finished epoch.
+    """What a training was and what it measured, in nats per image, one entry per finished epoch.
 
-    `train` is the running mean of the epoch (while the weights move, the encoder seeing Bernoulli
-    draws), `validation` the held-out digits at its end; each maps `loss`, `reconstruction_loss` and
-    `kl_loss` to a list. `step_loss` follows the training loss within the epochs: each entry is the mean
-    since the last one, at the time `step_epochs` in epochs.
+    `train` is the running mean over the epoch, while the weights change and with the corrupted inputs; `validation`
+    is measured at its end. Each maps `loss`, `reconstruction_loss` and `kl_loss` (as far as the model has them) to a
+    list. `step_loss` follows the training loss within the epochs: the mean since the entry before, at the time
+    `step_epochs` in epochs. `recipe` holds the settings that were used.
     """
 
+    recipe: dict[str, Any] = field(default_factory=dict)
     train: dict[str, list[float]] = field(default_factory=dict)
     validation: dict[str, list[float]] = field(default_factory=dict)
     step_epochs: list[float] = field(default_factory=list)
@@ -136,12 +138,12 @@ class TrainingLog:
         return len(self.epoch_seconds)
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Fills a `TrainingLog`, tells `report` about it, and stops a training that diverges."""
+class Recorder(keras.callbacks.Callback):
+    """Fills a `TrainingLog`, reports to a progress display, and stops a training that diverges."""
 
-    def __init__(self, log: TrainingLog, steps: int, report: Any) -> None:
+    def __init__(self, log: TrainingLog, steps: int, progress: Any) -> None:
         super().__init__()
-        self.log, self.steps, self.report = log, steps, report
+        self.log, self.steps, self.progress = log, steps, progress
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.started = time.perf_counter()
@@ -151,18 +153,18 @@ class _Recorder(keras.callbacks.Callback):
         self.seen, self.summed = 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        done, loss = batch + 1, logs["loss"]
+        done, loss = min(batch + 1, self.steps), logs["loss"]  # the last execution may have fewer steps
         if not np.isfinite(loss):
             raise FloatingPointError(
                 f"The training loss became {loss} in epoch {self.epoch + 1}, step {done}: "
                 "build the model again and train it with a lower peak_learning_rate."
             )
-        if done - self.seen >= self.steps // 8 or done == self.steps:  # the mean of the steps since the last point
+        if done - self.seen >= self.steps / 8 or done == self.steps:  # the mean of the steps since the last point
             self.log.step_epochs.append(self.epoch + done / self.steps)
             self.log.step_loss.append((loss * done - self.summed) / (done - self.seen))
             self.seen, self.summed = done, loss * done
         self.log.seconds = time.perf_counter() - self.started
-        self.report.step(self.log, (self.epoch + done / self.steps))
+        self.progress.show_step(self.log, self.epoch + done / self.steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.log.epoch_seconds.append(time.perf_counter() - self.epoch_started)
@@ -170,189 +172,107 @@ class _Recorder(keras.callbacks.Callback):
         for name, value in logs.items():
             part = self.log.validation if name.startswith("val_") else self.log.train
             part.setdefault(name.removeprefix("val_"), []).append(float(value))
-        self.report.epoch(self.log)
-
-
-class _Lines:
-    """Progress as plain lines, one per epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def step(self, log: TrainingLog, position: float) -> None:
-        """Nothing between the epochs."""
-
-    def epoch(self, log: TrainingLog) -> None:
-        print(describe_epoch(log, self.epochs), flush=True)
-
-    def end(self, log: TrainingLog) -> None:
-        print(describe_end(log), flush=True)
-
-
-class _Notebook:
-    """Progress in a notebook: a bar with the time left, and a picture, both replaced in place."""
-
-    def __init__(self, epochs: int, vae: Any, digits: np.ndarray) -> None:
-        from IPython.display import HTML, display
-
-        self.epochs, self.vae, self.digits = epochs, vae, digits
-        self.html = HTML
-        self.bar = display(HTML("Starting …"), display_id=True)
-        self.picture = display(HTML(""), display_id=True)
-        self.drawn = time.perf_counter()
-
-    def step(self, log: TrainingLog, position: float) -> None:
-        now = time.perf_counter()
-        if now - self.drawn < 0.25:
-            return
-        self.drawn = now
-        left = log.seconds / position * (self.epochs - position)
-        loss = f"training loss {log.step_loss[-1]:.1f} nats" if log.step_loss else ""
-        text = f"epoch {int(position) + 1} of {self.epochs}, about {left:.0f} s left, {loss}"
-        self.bar.update(self.html(f'<progress value="{position / self.epochs:.3f}" max="1"></progress> {text}'))
-
-    def epoch(self, log: TrainingLog) -> None:
-        from IPython.display import Image
-
-        from vae_utils import plots
-
-        x_recon = keras.ops.convert_to_numpy(self.vae(self.digits))
-        figure, _ = plots.training_progress(log, self.digits, x_recon)
-        alt = f"Loss curves after {log.epochs} epochs above eight digits and their reconstructions."
-        self.picture.update(Image(plots.to_png(figure), format="png", alt=alt))
-
-    def end(self, log: TrainingLog) -> None:
-        self.bar.update(self.html(describe_end(log)))
-
-
-def describe_epoch(log: TrainingLog, epochs: int) -> str:
-    """The last finished epoch in one line: losses in nats per image, seconds, time left."""
-    train, validation = ({name: values[-1] for name, values in part.items()} for part in (log.train, log.validation))
-    left = log.seconds / log.epochs * (epochs - log.epochs)
-    return (
-        f"epoch {log.epochs:2d}/{epochs}  train {train['loss']:.2f}  validation {validation['loss']:.2f} = "
-        f"{validation['reconstruction_loss']:.2f} reconstruction + {validation['kl_loss']:.2f} KL (before beta)  "
-        f"{log.epoch_seconds[-1]:.1f} s, {left:.0f} s left"
-    )
-
-
-def describe_end(log: TrainingLog) -> str:
-    """How a training ended, in one sentence."""
-    if log.interrupted:
-        return (
-            f"Interrupted after {log.epochs} whole epochs and {log.seconds:.0f} s: "
-            "the model keeps the weights it had reached."
-        )
-    return (
-        f"{log.epochs} epochs in {log.seconds:.0f} s. Validation loss {log.validation['loss'][-1]:.2f} nats per image."
-    )
-
-
-def in_notebook() -> bool:
-    """Whether this runs in a Jupyter kernel, where a display can be replaced in place."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    return type(get_ipython()).__name__ == "ZMQInteractiveShell"
+        self.progress.show_epoch(self.log)
 
 
 def train(
-    vae: Any,
+    model: keras.Model,
     x_train: np.ndarray,
     x_validation: np.ndarray,
     *,
-    y_train: np.ndarray | None = None,
     y_validation: np.ndarray | None = None,
     epochs: int = 30,
     batch_size: int = BATCH_SIZE,
-    peak_learning_rate: float = PEAK_LEARNING_RATE,
+    peak_learning_rate: float | None = None,
     seed: int = 0,
-    corrupt: Callable[[Any, Any], Any] | None = None,
+    corrupt: Corruption | None = None,
     live: bool | None = None,
 ) -> TrainingLog:
-    """Train a VAE by the course's recipe.
+    """Train a `VAE` (or a denoiser of this package) by the course's recipe.
 
-    Everything given is checked before the first step. An interrupt (the stop button, Ctrl-C) ends the
-    training and keeps the weights reached.
+    Everything given is checked before the first step. An interrupt (the stop button, Ctrl-C) ends the training and
+    keeps the weights reached. Layers that are frozen (`model.decoder.trainable = False`) stay as they are. For several
+    devices build the model within the scope of a `tf.distribute` strategy.
 
     Args:
-        vae: a `VAE` or a model like it, built right after `keras.utils.set_random_seed(seed)` if the run is to
-            be repeatable.
-        x_train: `(n, 28, 28, channels)` in [0, 1], n ≥ batch_size.
-        x_validation: `(m, 28, 28, channels)` in [0, 1], m ≥ 1; never trained on.
-        y_train, y_validation: targets, where they are not the images themselves (a denoising VAE).
-        epochs: passes over the training images, at least 1.
-        batch_size: images per step.
-        peak_learning_rate: the optimizer's highest rate.
-        seed: seed of the batches' order, and of what `corrupt` draws.
-        corrupt: for a denoiser: a function of a batch tensor and a seed that spoils the training images anew every
-            epoch, as `shuffled_batches` says; the target stays clean. Then `x_validation` is a spoilt copy of
-            `y_validation`, made once.
+        model: built right after `keras.utils.set_random_seed(seed)` if the run is to be repeatable.
+        x_train: `(n, *image_shape)` in [0, 1], n ≥ batch_size: what the model learns to reconstruct.
+        x_validation: `(m, *image_shape)` in [0, 1], m ≥ 1: what the encoder sees in validation.
+        y_validation: `(m, *image_shape)`, what it should reconstruct then; `x_validation` itself if left out.
+        epochs: passes over all full batches, at least 1.
+        batch_size: images per step, on all devices together, a multiple of their number.
+        peak_learning_rate: the optimizer's highest rate; `choose_peak_rate(latent_dim)` if left out.
+        seed: seed of the order of the batches, and of what `corrupt` draws.
+        corrupt: what the encoder sees of the training images, new in every epoch: `BernoulliDraws()`,
+            `GaussianNoise(…)`, or a function of a batch tensor and a seed; the images themselves if left out.
         live: a bar and a picture in the notebook (True), plain lines (False), or whichever fits (None).
 
-    Returns:
-        the `TrainingLog`.
-
     Raises:
-        ValueError: an image array has the wrong shape or pixels outside [0, 1] or NaN; too few images;
-            epochs below 1; x and y of different lengths; `corrupt` without `y_validation`, or returning what
-            breaks the image contract.
+        ValueError: an array, a number or what `corrupt` returns is not as described.
         FloatingPointError: the loss became infinite or NaN.
     """
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ValueError(f"epochs must be a whole number of at least 1, but is {epochs!r}.")
-    if corrupt is not None and y_validation is None:
-        raise ValueError("With corrupt, give a corrupted copy as x_validation and the clean images as y_validation.")
-    if corrupt is not None and y_train is None:
-        y_train = x_train
-    if (y_train is None) != (y_validation is None):
-        raise ValueError("Give both y_train and y_validation, or neither.")
-    channels = vae.encoder.inputs[0].shape[-1]
-    x_train = check_images(x_train, "x_train", channels)
-    x_validation = check_images(x_validation, "x_validation", channels)
-    if y_train is not None:
-        y_train = check_images(y_train, "y_train", channels)
-        y_validation = check_images(y_validation, "y_validation", channels)
-    if not len(x_validation):
-        raise ValueError("x_validation is empty: give at least one image to validate on.")
-    if corrupt is not None:
-        first = keras.ops.convert_to_tensor(x_train[:1])
-        check_images(keras.ops.convert_to_numpy(corrupt(first, [seed, 0])), "what corrupt returns", channels)
-
-    batches = shuffled_batches(x_train, y_train, batch_size, seed, corrupt)
-    per_execution = min(STEPS_PER_EXECUTION, len(x_train) // batch_size)
-    steps = len(x_train) // batch_size // per_execution * per_execution  # whole executions only
-    schedule = learning_rate_schedule(steps * epochs, peak_learning_rate)
-    vae.compile(
-        optimizer=build_optimizer(schedule),
-        steps_per_execution=per_execution,
-        jit_compile=False,  # XLA makes these convolutions several times slower on a CPU
+    if not hasattr(model, "image_shape"):
+        raise ValueError(f"model must be a VAE, for example VAE(build_encoder(2), build_decoder(2)), not {model!r}.")
+    x_train = check_images(x_train, model.image_shape, "x_train")
+    x_validation = check_images(x_validation, model.image_shape, "x_validation")
+    y_validation = (
+        x_validation if y_validation is None else check_images(y_validation, model.image_shape, "y_validation")
     )
+    if not len(x_validation) or len(y_validation) != len(x_validation):
+        raise ValueError("x_validation must hold at least one image, and y_validation as many.")
+    if corrupt is not None and not callable(corrupt):
+        raise ValueError(
+            f"corrupt must be a function of a batch and a seed, for example BernoulliDraws(), not {corrupt!r}."
+        )
+    batches = shuffled_batches(x_train, batch_size, seed, corrupt)
+    if corrupt is not None:
+        corrupted = corrupt(tf.constant(x_train[:2]), tf.constant([seed, 0], tf.int64))
+        if len(check_images(corrupted, model.image_shape, "what corrupt returns")) != len(x_train[:2]):
+            raise ValueError(f"corrupt must return as many images as it is given, but returns {corrupted.shape}.")
 
-    log = TrainingLog()
-    show_live = in_notebook() if live is None else live
-    report = _Notebook(epochs, vae, x_validation[:SHOWN_DIGITS]) if show_live else _Lines(epochs)
+    steps = len(x_train) // batch_size
+    peak = choose_peak_rate(getattr(model, "latent_dim", 8)) if peak_learning_rate is None else peak_learning_rate
+    schedule = learning_rate_schedule(steps * epochs, peak)
+    strategy = model.distribute_strategy
+    devices = strategy.num_replicas_in_sync
+    whole = len(x_validation) // devices * devices  # Keras needs as many images on every device
+    if batch_size % devices or not whole:
+        raise ValueError(f"On {devices} devices batch_size must be a multiple of {devices}, and x_validation as long.")
+    with strategy.scope():  # the optimizer's variables belong on the model's devices
+        optimizer = build_optimizer(schedule)
+    joined = min(STEPS_PER_EXECUTION, steps) if devices == 1 else 1  # Keras cannot join the steps of several devices
+    model.compile(optimizer, steps_per_execution=joined, jit_compile=False)
+    log = TrainingLog(
+        recipe={
+            "optimizer": type(optimizer).__name__,
+            "newton_schulz_steps": optimizer.ns_steps,
+            "weight_decay": optimizer.weight_decay,
+            "peak_learning_rate": peak,
+            "warmup_steps": schedule.warmup_steps,
+            "steps_per_epoch": steps,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "train_images": len(x_train),
+            "trained_parameters": int(sum(np.prod(weight.shape) for weight in model.trainable_weights)),
+            "encoder_input": "the images" if corrupt is None else getattr(corrupt, "__name__", repr(corrupt)),
+            "beta": getattr(model, "beta", None),
+            "seed": seed,
+        }
+    )
+    progress = choose_progress(model, epochs, x_validation[:SHOWN_IMAGES], live)
     try:
-        vae.fit(
+        model.fit(
             batches,
             epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=x_validation if y_validation is None else (x_validation, y_validation),
-            validation_batch_size=1000,
-            callbacks=[_Recorder(log, steps, report)],
-            shuffle=False,  # the batches come shuffled
+            shuffle=False,  # the batches are shuffled already
+            validation_data=(x_validation[:whole], y_validation[:whole]),
+            validation_batch_size=1000 // devices * devices,
+            callbacks=[Recorder(log, steps, progress)],
             verbose=0,
         )
     except KeyboardInterrupt:
         log.interrupted = True
-    report.end(log)
+    progress.end(log)
     return log
-
-
-def describe_recipe() -> str:
-    """The recipe in one line, for the record of a run."""
-    return (
-        f"Muon, peak rate {PEAK_LEARNING_RATE}, {WARMUP_FRACTION:.0%} warm-up, cosine to 0, batch {BATCH_SIZE}, "
-        "Bernoulli input, beta 1"
-    )

@@ -1,0 +1,246 @@
+"""Seconds that our recipe takes to the test loss of the usual Keras example, and the seconds which that example takes.
+
+    python3 run.py bench            a few minutes: trains ours, and times two epochs of the example; the losses that
+                                    the example reaches are those of the last full measurement
+    python3 run.py bench --full     20 minutes: trains the example for its 30 epochs and measures every one
+    python3 run.py bench --record   writes the numbers to training_speed.json, from where the README has them
+
+The example is the network that most tutorials copy (stride-2 convolutions 32 and 64, dense 16, transposed
+convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batches of 128, 30 epochs), written here with our own code. Both train
+on the same 60,000 digits and are measured on the 10,000 test digits.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vae_utils import VAE, build_decoder, build_encoder, load_mnist, negative_elbo, pixel_log_odds, training
+from vae_utils.backend import keras
+from vae_utils.vae import kl_divergence, reconstruction_loss
+
+layers = keras.layers
+RECORD_PATH = Path(__file__).with_suffix(".json")
+USUAL_EPOCHS, USUAL_BATCH_SIZE, PACE_EPOCHS = 30, 128, 2
+OUR_EPOCHS, OUR_BATCH_SIZE, OUR_PEAK_RATE = 1, 256, 8e-3  # as short as passes the example's final test loss
+
+
+def build_usual_example() -> VAE:
+    """The usual example's network, compiled with its settings."""
+    x = keras.Input((28, 28, 1))
+    h = layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(x)
+    h = layers.Conv2D(64, 3, strides=2, padding="same", activation="relu")(h)
+    h = layers.Dense(16, activation="relu")(layers.Flatten()(h))
+    encoder = keras.Model(x, [layers.Dense(2)(h), layers.Dense(2)(h)])
+    z = keras.Input((2,))
+    h = layers.Reshape((7, 7, 64))(layers.Dense(7 * 7 * 64, activation="relu")(z))
+    h = layers.Conv2DTranspose(64, 3, strides=2, padding="same", activation="relu")(h)
+    h = layers.Conv2DTranspose(32, 3, strides=2, padding="same", activation="relu")(h)
+    decoder = keras.Model(z, layers.Conv2DTranspose(1, 3, padding="same")(h))
+    vae = VAE(encoder, decoder)
+    vae.compile(keras.optimizers.Adam(1e-3))
+    return vae
+
+
+class EpochTimer(keras.callbacks.Callback):
+    """Seconds of each epoch, and if there are test images the test loss after it, whose measurement is not timed."""
+
+    def __init__(self, x_test: np.ndarray | None) -> None:
+        super().__init__()
+        self.x_test, self.seconds, self.losses = x_test, [], []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(round(time.perf_counter() - self.started, 2))
+        loss = ""
+        if self.x_test is not None:
+            self.losses.append(round(negative_elbo(self.model, self.x_test)["loss"], 2))
+            loss = f", test loss {self.losses[-1]:.2f}"
+        print(f"usual example, epoch {epoch + 1}: {self.seconds[-1]:.1f} s{loss}", flush=True)
+
+
+def time_usual_example(x: np.ndarray, epochs: int, x_test: np.ndarray | None = None) -> EpochTimer:
+    """Train the example; ten steps before the first epoch build the graph and are not timed."""
+    keras.utils.set_random_seed(0)
+    vae, timer = build_usual_example(), EpochTimer(x_test)
+    vae.fit(x[: 10 * USUAL_BATCH_SIZE], batch_size=USUAL_BATCH_SIZE, epochs=1, verbose=0)
+    vae.fit(x, batch_size=USUAL_BATCH_SIZE, epochs=epochs, callbacks=[timer], verbose=0)
+    return timer
+
+
+def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
+    """Train by the course's recipe; test losses and seconds since the start at the end of every epoch.
+
+    The seconds contain all there is: building model and graph, and the test loss measured after every epoch.
+    """
+    keras.utils.set_random_seed(0)
+    started = time.perf_counter()
+    vae = VAE(build_encoder(2), build_decoder(2, log_odds=pixel_log_odds(x)))
+    log = training.train(
+        vae,
+        x,
+        x_test,
+        epochs=OUR_EPOCHS,
+        batch_size=OUR_BATCH_SIZE,
+        peak_learning_rate=OUR_PEAK_RATE,
+        corrupt=training.BernoulliDraws(),
+        live=False,
+    )
+    total = time.perf_counter() - started
+    left = np.append(np.cumsum(log.epoch_seconds[:0:-1])[::-1], 0.0)
+    losses = [*log.validation["loss"][:-1], negative_elbo(vae, x_test, draws=5)["loss"]]
+    return {
+        "epochs": OUR_EPOCHS,
+        "batch_size": OUR_BATCH_SIZE,
+        "losses": [round(loss, 2) for loss in losses],
+        "seconds": [round(total - rest, 2) for rest in left.tolist()],
+        "recipe": log.recipe,
+    }
+
+
+def compare(usual: dict[str, Any], ours: dict[str, Any], pace: list[float] | None) -> dict[str, Any]:
+    """Seconds of both to the example's own final test loss, each counted to the first epoch that ends at or below it.
+
+    Args:
+        usual: `losses` and `seconds` of every epoch of a full training of the example.
+        ours: `losses` and `seconds` since the start at the end of every epoch.
+        pace: seconds of a few epochs of the example in this run, whose median then stands for each of its epochs.
+
+    Raises:
+        ValueError: ours does not reach that loss.
+    """
+    target = usual["losses"][-1]
+    usual_epochs = count_epochs(usual["losses"], target)
+    our_epochs = count_epochs(ours["losses"], target)
+    if our_epochs is None:
+        raise ValueError(f"Our run ends at a test loss of {ours['losses'][-1]}, above {target}: train for longer.")
+    usual_seconds = usual_epochs * statistics.median(pace) if pace else sum(usual["seconds"][:usual_epochs])
+    our_seconds = ours["seconds"][our_epochs - 1]
+    return {
+        "target_loss": target,
+        "usual_epochs": usual_epochs,
+        "usual_seconds": round(usual_seconds, 1),
+        "our_epochs": our_epochs,
+        "our_seconds": round(our_seconds, 1),
+        "our_loss": ours["losses"][our_epochs - 1],
+        "ratio": round(usual_seconds / our_seconds, 1),
+    }
+
+
+def count_epochs(losses: list[float], target: float) -> int | None:
+    """Epochs until a loss is at or below `target`, None if none is."""
+    return next((epoch for epoch, loss in enumerate(losses, 1) if loss <= target), None)
+
+
+def time_overhead(x: np.ndarray, epochs: int = 3) -> tuple[float, float]:
+    """Milliseconds per step of Keras' `fit` and of a bare compiled step on the same batches.
+
+    The two alternate, epoch by epoch, and the medians are given; building the graphs is not counted.
+    """
+    import tensorflow as tf
+
+    by_fit, bare = VAE(build_encoder(2), build_decoder(2)), VAE(build_encoder(2), build_decoder(2))
+    by_fit.compile(keras.optimizers.Adam(1e-3), steps_per_execution=training.STEPS_PER_EXECUTION)
+    optimizer = keras.optimizers.Adam(1e-3)
+    variables = bare.trainable_variables
+    optimizer.build(variables)
+
+    @tf.function
+    def step(batch: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            z_mean, z_log_var = bare.encoder(batch, training=True)
+            logits = bare.decoder(bare.sampler(z_mean, z_log_var), training=True)
+            loss = tf.reduce_mean(reconstruction_loss(batch, logits) + kl_divergence(z_mean, z_log_var))
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def run_bare_epoch() -> None:
+        for batch in batches:
+            step(batch)
+
+    batches = training.shuffled_batches(x)
+    times: dict[str, list[float]] = {"fit": [], "bare": []}
+    for epoch in range(epochs + 1):
+        for name, run in (("fit", lambda: by_fit.fit(batches, verbose=0)), ("bare", run_bare_epoch)):
+            started = time.perf_counter()
+            run()
+            if epoch:
+                times[name].append(1000 * (time.perf_counter() - started) / len(batches))
+    return statistics.median(times["fit"]), statistics.median(times["bare"])
+
+
+def describe_machine() -> str:
+    """What the numbers are measured on."""
+    return f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores"
+
+
+def describe_versions() -> str:
+    """What the numbers are measured with."""
+    return f"Python {platform.python_version()}, Keras {version('keras')}, TensorFlow {version('tensorflow')}"
+
+
+def read_record() -> dict[str, Any]:
+    """What is recorded, empty if nothing is."""
+    return json.loads(RECORD_PATH.read_text(encoding="utf-8")) if RECORD_PATH.exists() else {}
+
+
+def write_record(record: dict[str, Any]) -> None:
+    """Replace the record."""
+    RECORD_PATH.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def measure_usual_example(x: np.ndarray, x_test: np.ndarray, full: bool) -> tuple[dict[str, Any], list[float] | None]:
+    """Losses and seconds of the example's whole training, measured now if `full`, and its pace now if not."""
+    if full:
+        timer = time_usual_example(x, USUAL_EPOCHS, x_test)
+        return {
+            "losses": timer.losses,
+            "seconds": timer.seconds,
+            "machine": describe_machine(),
+            "versions": describe_versions(),
+        }, None
+    usual = read_record()["usual"]
+    print(f"The example's test losses were measured earlier ({usual['machine']}; {usual['versions']}).")
+    return usual, time_usual_example(x, PACE_EPOCHS).seconds
+
+
+def main() -> None:
+    """The command line of `python3 run.py bench`."""
+    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="train the usual example for all its 30 epochs")
+    parser.add_argument("--record", action="store_true", help="write the numbers to training_speed.json")
+    options = parser.parse_args()
+    if not options.full and "usual" not in read_record():
+        parser.error(f"{RECORD_PATH.name} holds no losses of the usual example: measure them with --full --record.")
+    print(f"{describe_machine()}\n{describe_versions()}\n")
+    (x, _), (x_test, _) = load_mnist()
+
+    ours = time_ours(x, x_test)
+    usual, pace = measure_usual_example(x, x_test, options.full)
+    if options.full and options.record:
+        write_record(read_record() | {"usual": usual})  # twenty minutes of work, kept whatever happens below
+    result = compare(usual, ours, pace)
+    print(
+        f"to a test loss of {result['target_loss']}: ours {result['our_seconds']} s ({result['our_epochs']} epochs), "
+        f"the usual example {result['usual_seconds']} s ({result['usual_epochs']} epochs): ratio {result['ratio']}",
+        flush=True,
+    )
+    fit, bare = time_overhead(x[:27_500])
+    print(f"a step by fit {fit:.2f} ms, bare {bare:.2f} ms: ratio {fit / bare:.2f}")
+    if options.record:
+        overhead = {"fit_over_bare_step": round(fit / bare, 2)}
+        measured = {"usual": usual, "usual_pace": pace, "ours": ours}
+        write_record({"machine": describe_machine(), "versions": describe_versions(), **result, **overhead, **measured})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Geometry of the latent space: paths between two codes, the codes nearest to a point, dimensions in order of KL."""
+
+import numpy as np
+
+
+def interpolate_linear(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
+    """Linear interpolation, (1 − t) a + t b.
+
+    Args:
+        a, b: `(latent_dim,)`, the codes at t = 0 and t = 1.
+        t: a number or an array of any shape, in [0, 1].
+
+    Returns:
+        `(*t.shape, latent_dim) float64`.
+
+    Raises:
+        ValueError: `a` and `b` are not finite vectors of one length, or `t` leaves [0, 1].
+    """
+    a, b, t = _check_path(a, b, t)
+    return (1 - t) * a + t * b
+
+
+def interpolate_spherical(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
+    """Spherical linear interpolation (slerp): (sin((1 − t) ω) a + sin(t ω) b) / sin ω, ω the angle between a and b.
+
+    The direction turns at a constant rate; if `a` and `b` have the same norm, every point has it. Where sin ω is 0
+    (a zero vector, the same or opposite directions, one dimension) the formula is undefined and the path is linear.
+    Source: Shoemake (1985), "Animating rotation with quaternion curves". Arguments, result, errors as for the linear.
+    """
+    a, b, t = _check_path(a, b, t)
+    norms = np.linalg.norm(a) * np.linalg.norm(b)
+    omega = np.arccos(np.clip(a @ b / norms, -1, 1)) if norms else 0.0
+    if np.sin(omega) < 1e-6:
+        return (1 - t) * a + t * b
+    return (np.sin((1 - t) * omega) * a + np.sin(t * omega) * b) / np.sin(omega)
+
+
+def _check_path(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    a, b, t = (np.asarray(value, np.float64) for value in (a, b, t))
+    if a.ndim != 1 or a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError(f"a and b must be finite and of one shape (latent_dim,), but have {a.shape} and {b.shape}.")
+    if not ((t >= 0) & (t <= 1)).all():
+        raise ValueError(f"t must lie in [0, 1], but reaches from {t.min():.3g} to {t.max():.3g}.")
+    return a, b, t[..., np.newaxis]
+
+
+def find_nearest(z_mean: np.ndarray, z: np.ndarray, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into `z_mean` `(n, latent_dim)` of the codes nearest to `z` `(latent_dim,)`, and their distances.
+
+    Both results have the shape `(min(count, n),)`; the nearest comes first; distances are Euclidean.
+    ValueError: the shapes do not fit, a number is not finite, or `count` is below 1.
+    """
+    z_mean, z = np.asarray(z_mean), np.asarray(z)
+    if z_mean.ndim != 2 or not len(z_mean) or z.shape != z_mean.shape[1:] or count < 1:
+        shapes = f"{z_mean.shape}, {z.shape} and {count}"
+        raise ValueError(f"z_mean must be (n, latent_dim), z (latent_dim,) and count at least 1, but are {shapes}.")
+    offset = z_mean - z
+    squares = np.einsum("ij,ij->i", offset, offset)
+    if not np.isfinite(squares).all():
+        raise ValueError("z_mean and z must be finite, but hold NaN or infinity.")
+    count = min(count, len(squares))
+    found = np.argpartition(squares, count - 1)[:count]
+    found = found[np.argsort(squares[found], kind="stable")]
+    return found, np.sqrt(squares[found])
+
+
+def order_by_kl(kl_per_dimension: np.ndarray) -> np.ndarray:
+    """Dimensions by their KL divergence `(latent_dim,)`, largest first, equal ones in their order: `(latent_dim,) int`.
+
+    ValueError: not one finite number per dimension.
+    """
+    kl = np.asarray(kl_per_dimension, np.float64)
+    if kl.ndim != 1 or not np.isfinite(kl).all():
+        raise ValueError(f"kl_per_dimension must be (latent_dim,) finite numbers, but has the shape {kl.shape}.")
+    return np.argsort(-kl, kind="stable")
