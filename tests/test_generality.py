@@ -121,7 +121,6 @@ def test_plots(trained):
         plots.image_sheets({"image": x, "reconstruction": x_recon}, "Sheets"),
         plots.manifold(vae.decode(codes), np.linspace(0.1, 0.9, 4), grid, "Manifold"),
         plots.training_progress(trained.log, x[:4], x_recon[:4]),
-        plots.architecture(plots.describe_network(vae.encoder, vae.decoder), "Network"),
     ]
     for figure, _ in figures:
         assert read_png(plots.to_png(figure, dpi=40)).std() > 1

@@ -2,16 +2,17 @@
 
 import io
 import json
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 from tools import images
 from vae_utils import VAE, build_decoder, build_encoder, data, load_mnist, load_pretrained, plots, pretrained
 
-FEW_DIGITS = load_mnist(limit=300)
 SPEED = {
     "machine": "a machine", "versions": "versions", "target_loss": 151.96, "usual_epochs": 30, "usual_seconds": 970.6,
     "our_epochs": 1, "our_seconds": 9.71, "our_loss": 148.31, "ratio": 100.0, "fit_over_bare_step": 1.01,
@@ -66,7 +67,8 @@ def test_the_digits_are_two_of_each_class_in_order():
 def untrained(tmp_path_factory):
     """Models of 2 and 3 dimensions that nobody trained, in place of the shipped ones, and 300 test digits."""
     folder, patch = tmp_path_factory.mktemp("assets"), pytest.MonkeyPatch()
-    patch.setattr(data, "load_mnist", lambda: FEW_DIGITS)
+    few = load_mnist(limit=300)
+    patch.setattr(data, "load_mnist", lambda: few)
     patch.setattr(pretrained, "ASSETS", folder)
     patch.setattr(pretrained, "SIZES", (2, 3))
     for latent_dim in (2, 3):
@@ -75,7 +77,7 @@ def untrained(tmp_path_factory):
         build_encoder(latent_dim).save_weights(pretrained.weights_path(pretrained.name_model(latent_dim, True)))
     images.measure_gallery.cache_clear()
     images.make_rows.cache_clear()
-    yield
+    yield few
     patch.undo()
     images.measure_gallery.cache_clear()
     images.make_rows.cache_clear()
@@ -126,7 +128,7 @@ def test_titles_carry_the_measured_decibels(untrained, monkeypatch):
 
 
 def test_decibels_are_means_over_the_test_digits(untrained):
-    (_, _), (x_test, _) = FEW_DIGITS
+    (_, _), (x_test, _) = untrained
     x_recon = load_pretrained(2).reconstruct(x_test)
     errors = ((x_test - x_recon).astype(np.float64) ** 2).mean(axis=(1, 2, 3))
     assert images.measure_gallery(2)["prediction"] == pytest.approx(-10 * np.log10(errors).mean(), abs=1e-3)
@@ -225,3 +227,32 @@ def test_the_command_builds_every_picture_and_writes_the_numbers(tmp_path, monke
     assert images.main(["--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/folder/one.png").read_bytes() == b"picture"
     assert "{'noisy': 1.5}" in readme.read_text()
+
+
+def drawn_in_order(ax):
+    return " ".join(text.get_text() for text in ax.texts)
+
+
+def test_the_drawing_of_a_vae_names_every_layer_and_leads_from_the_sampler_to_the_decoder():
+    encoder, decoder = build_encoder(2, (32, 32, 3)), build_decoder(2, (32, 32, 3))
+    columns = images.describe_network(encoder, decoder)
+    figure, ax = images.plot_architecture(columns, "title")
+    words = {text.get_text() for text in ax.texts}
+    assert "Sampler: one draw from the approximate posterior" in words
+    assert {"Encoder", "Decoder", "z_mean: Dense  |  z_log_var: Dense", "32 × 32 × 3"} <= words
+    assert all(f"{layer.name}: " in drawn_in_order(ax) for layer in encoder.layers + decoder.layers)
+    counts = re.findall(r"([\d,]+) parameters", drawn_in_order(ax))
+    assert sum(int(count.replace(",", "")) for count in counts) == encoder.count_params() + decoder.count_params()
+    arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None)]
+    assert len(arrows) == (len(columns["Encoder"]) - 1) + (len(columns["Decoder"]) - 1) + 1
+    (path,) = ax.lines  # from the box of the sampler, the last of the left column, up to that of z
+    sampler = next(text for text in ax.texts if text.get_text().startswith("Sampler"))
+    z = next(text for text in ax.texts if text.get_text().startswith("z: Input"))
+    start, end = path.get_xydata()[[0, -1]]
+    assert abs(start[1] - sampler.get_position()[1]) < 0.3 and abs(end[1] - z.get_position()[1]) < 0.3
+    assert sampler.get_position()[0] < start[0] < end[0] < z.get_position()[0]
+    figure.canvas.draw()
+    boxes = [patch.get_window_extent() for patch in ax.patches if isinstance(patch, FancyBboxPatch)]
+    for text in filter(plt.Text.get_text, ax.texts):  # what begins in a box ends in it
+        left, right = text.get_window_extent().p0, text.get_window_extent().p1
+        assert all(box.contains(*right) for box in boxes if box.contains(*left)), text.get_text()

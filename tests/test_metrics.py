@@ -222,6 +222,10 @@ def test_thickness_of_a_bar_and_of_a_ring(width, blur):
     assert thickness(ring) == pytest.approx(width, rel=0.02 if blur else 0.07)
 
 
+def test_the_edge_of_the_image_is_an_outline_too():
+    assert thickness(np.ones((1, 40, 40, 1))) == pytest.approx(2 * 40**2 / (4 * 40), rel=0.02)
+
+
 @pytest.mark.parametrize("measure", [slant, thickness])
 def test_shape_measures_of_many_colours_and_of_nothing(measure):
     bars = np.concatenate([draw_bar(0), draw_bar(20), np.zeros_like(draw_bar(0))])

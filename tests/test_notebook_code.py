@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from notebook_cells import run_cells
 
+from tools import images
 from vae_utils import (
     VAE,
     Sampler,
@@ -11,7 +12,6 @@ from vae_utils import (
     build_encoder,
     kl_divergence,
     pixel_log_odds,
-    plots,
     reconstruction_loss,
     slant,
 )
@@ -36,7 +36,7 @@ def test_the_networks_are_equal(latent_dim, taught, digits):
         for build in (taught[name], ours):
             keras.utils.set_random_seed(0)
             parts.append(build(latent_dim, **options))
-        assert plots.describe_layers(parts[0]) == plots.describe_layers(parts[1])
+        assert images.describe_layers(parts[0]) == images.describe_layers(parts[1])
         for theirs, weights in zip(parts[0].get_weights(), parts[1].get_weights(), strict=True):
             np.testing.assert_array_equal(theirs, weights)
 

@@ -71,7 +71,7 @@ def test_the_second_encoder_shares_the_decoder(size, digits):
 @pytest.mark.parametrize("model", [0, 1, 11, "2", 2.5, True, None, "median", "vae_L2"])
 @pytest.mark.parametrize("function", [load_pretrained, pretrained_record])
 def test_an_unknown_model_gets_a_sentence_with_those_there_are(function, model):
-    with pytest.raises(ValueError, match=r"No model ships for .*; there are 2, 3, .* 10, 'unet_denoiser'"):
+    with pytest.raises(ValueError, match=r"No model ships for .*; there are 2,.* 10, 'unet_denoiser'"):
         function(model)
 
 
@@ -94,7 +94,7 @@ def test_a_damaged_or_missing_file_gets_one_sentence(arguments, name, tmp_path, 
             weights_path(name).unlink(missing_ok=True)
         else:
             weights_path(name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"weights .*{name}\..* cannot be read.*git checkout"):
+        with pytest.raises(ValueError, match=rf"^The weights .*{name}\.\S* cannot be read: restore .* again\.$"):
             load_pretrained(*arguments)
 
 

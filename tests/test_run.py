@@ -275,7 +275,7 @@ def course(tmp_path, index):
     return Course(tmp_path, index)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def uv():
     """The uv of this machine or environment."""
     path = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
@@ -372,22 +372,28 @@ def no_network():
     pytest.skip("this machine does not allow network namespaces")
 
 
-def test_a_course_is_set_up_from_a_wheelhouse_without_network(course, uv, no_network):
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory, index, uv):
+    """A wheelhouse for this system and this Python."""
+    course = Course(tmp_path_factory.mktemp("teacher"), index)
     course.use_uv(uv)
     result = course.start("wheelhouse", "Räder für alle")
     assert result.returncode == 0, result.stderr
     folder = course.folder.parent / "Räder für alle"
     assert f"{len(list(folder.glob('*.whl')))} wheels" in result.stdout
-    report, _ = course.report("--wheelhouse", "Räder für alle", prefix=no_network)
+    return folder
+
+
+def test_a_course_is_set_up_from_a_wheelhouse_without_network(course, uv, collected, no_network):
+    course.use_uv(uv)
+    report, _ = course.report("--wheelhouse", str(collected), prefix=no_network)
     assert report["greeting"] == "hello 1.0" and report["networks"] == ["lo"]
     assert Path(report["course"]).parent == course.folder
 
 
-def test_pip_sets_up_from_a_wheelhouse(course, uv):
-    course.use_uv(uv)
-    assert course.start("wheelhouse", "wheels").returncode == 0
-    course.environment |= {"PATH": course.path_without_uv, "PIP_INDEX_URL": "file:///nowhere"}
-    report, printed = course.report("--wheelhouse=wheels")
+def test_pip_sets_up_from_a_wheelhouse(course, collected):
+    course.environment["PIP_INDEX_URL"] = "file:///nowhere"
+    report, printed = course.report(f"--wheelhouse={collected}")
     assert report["greeting"] == "hello 1.0" and "pip installs them" in printed
 
 

@@ -14,7 +14,7 @@ from tools import sweep
 from tools.sweep import RECORD, WEIGHTS, Run
 from vae_utils import VAE, build_decoder, build_encoder, load_mnist, load_pretrained, load_sweep_table, pretrained
 
-VAE_RUN = Run("vae_L2", seed=0, chosen_epochs=1, limit=300)
+VAE_RUN = Run("vae_L2", seed=0, chosen_epochs=2, limit=300)
 ENCODER_RUN = replace(VAE_RUN, model="vae_L2_denoising_encoder")
 
 
@@ -58,8 +58,8 @@ def test_a_record_is_what_was_run(run, trained):
     record, log = read_record(folder, run), logs[run.name]
     assert record["recipe"] == log.recipe and record["recipe"]["train_images"] == record["train_images"] == 270
     assert record["history"] == {"train": log.train, "validation": log.validation}
-    assert (record["model"], record["seed"], record["epochs"]) == (run.model, 0, 1)
-    assert record["command"] == f"python3 run.py sweep --models {run.model} --seeds 0 --epochs 1 --limit 300"
+    assert (record["model"], record["seed"], record["epochs"]) == (run.model, 0, 2)
+    assert record["command"] == f"python3 run.py sweep --models {run.model} --seeds 0 --epochs 2 --limit 300"
     noisy = "GaussianNoise(lowest=0.1, highest=0.8, share=0.7)"
     assert record["recipe"]["encoder_input"] == ("BernoulliDraws()" if run == VAE_RUN else noisy)
     size = (folder / run.name / WEIGHTS).stat().st_size  # the weights, float32, without the optimizer's state
@@ -88,13 +88,13 @@ def test_finished_runs_are_not_repeated(trained, capsys):
     folder, _ = trained
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     models = ["--models", VAE_RUN.model, ENCODER_RUN.model]
-    sweep.main([*models, "--seeds", "0", "--epochs", "1", "--limit", "300", "--out", str(folder)])
+    sweep.main([*models, "--seeds", "0", "--epochs", "2", "--limit", "300", "--out", str(folder)])
     assert "2 of 2 runs are finished already" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
 def test_a_second_encoder_waits_for_its_vae(tmp_path):
-    with pytest.raises(SystemExit, match="needs vae_L2_E1_S0_N300: train that first with `python3 run"):
+    with pytest.raises(SystemExit, match="needs vae_L2_E2_S0_N300: train that first with `python3 run"):
         sweep.sweep([ENCODER_RUN], tmp_path, jobs=1)
 
 
@@ -137,7 +137,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_fails_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match=r"vae_L2_E1_S0_N100 failed:[\s\S]*do not fill one batch of 256"):
+    with pytest.raises(RuntimeError, match=r"vae_L2_E2_S0_N100 failed:[\s\S]*do not fill one batch of 256"):
         sweep.sweep([replace(VAE_RUN, limit=100)], tmp_path, jobs=1)
     assert not list(tmp_path.iterdir())
 

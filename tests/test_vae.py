@@ -172,7 +172,7 @@ def test_a_vae_refuses_parts_that_do_not_fit(parts, sentence):
 @pytest.mark.parametrize("beta", [1.0, 4.0])
 def test_the_printed_loss_is_the_sum_of_its_parts(beta, dense_vae):
     vae = dense_vae(beta=beta)
-    vae.compile("adam")
+    vae.compile("adam", run_eagerly=True)
     printed = vae.fit(x_small, validation_data=(x_small[:200],), batch_size=128, verbose=0).history
     evaluated = vae.evaluate(x_small, batch_size=128, verbose=0, return_dict=True)
     for values in (printed, {name: printed[f"val_{name}"] for name in printed if f"val_{name}" in printed}, evaluated):
@@ -182,7 +182,7 @@ def test_the_printed_loss_is_the_sum_of_its_parts(beta, dense_vae):
 
 def test_the_terms_are_means_over_images_whatever_the_batches(dense_vae, silence_decoder):
     vae = silence_decoder(dense_vae())
-    vae.compile("adam")
+    vae.compile("adam", run_eagerly=True)
     y = np.linspace(0, 1, 300, dtype=np.float32)[:, None, None, None] * np.ones((8, 8, 1), np.float32)
     z_mean, z_log_var = vae.encode(x_small)
     expected = {"kl_loss": 0.5 * (z_mean**2 + np.exp(z_log_var) - z_log_var - 1).sum(axis=1).mean()}
@@ -217,7 +217,7 @@ def test_a_callback_can_warm_beta_up(dense_vae):
 
 def test_the_penalty_of_a_regulariser_is_part_of_the_loss(dense_vae):
     vae = dense_vae(regularizer=keras.regularizers.L2(0.5), beta=2)
-    vae.compile(keras.optimizers.SGD(1e-3))
+    vae.compile(keras.optimizers.SGD(1e-3), run_eagerly=True)
     for run in (vae.fit, vae.evaluate):
         kernels = [vae.encoder.get_layer(name).kernel.numpy() for name in ("z_mean", "z_log_var")]
         printed = run(x_small, batch_size=300, verbose=0, **({} if run == vae.fit else {"return_dict": True}))
@@ -228,7 +228,7 @@ def test_the_penalty_of_a_regulariser_is_part_of_the_loss(dense_vae):
 
 def test_sample_weights_count_as_in_keras(dense_vae, silence_decoder):
     vae = silence_decoder(dense_vae(beta=0))
-    vae.compile("adam")
+    vae.compile("adam", run_eagerly=True)
     image = keras.Input((8, 8, 1))
     plain = keras.Model(image, keras.layers.Rescaling(0.0, offset=-1.0)(image))  # the same logits from a plain model
     plain.compile(loss=reconstruction_loss)
@@ -273,7 +273,7 @@ class Probe(keras.layers.Layer):
 def test_dropout_is_active_in_fit_only(dense_vae):
     probe = Probe()
     vae = dense_vae(keras.layers.Dropout(0.5), probe)
-    vae.compile("adam")
+    vae.compile("adam", run_eagerly=True)
     x = np.ones((128, 8, 8, 1), np.float32)
     vae.fit(x, verbose=0)
     assert float(probe.calls) == 4 and float(probe.zeros) == pytest.approx(0.5, abs=0.05)
@@ -320,7 +320,7 @@ def test_seeds(dense_vae):
 
     def evaluate(seed=None):
         vae = VAE(parts.encoder, parts.decoder, seed=seed)
-        vae.compile()
+        vae.compile(run_eagerly=True)
         return vae.evaluate(x_small, verbose=0)[0]
 
     assert evaluate() != evaluate()
@@ -331,7 +331,7 @@ def test_a_run_repeats_after_set_random_seed(dense_vae):
     def run():
         keras.utils.set_random_seed(1)
         vae = dense_vae()
-        vae.compile("adam")
+        vae.compile("adam", run_eagerly=True)
         vae.fit(x_small, epochs=2, verbose=0)
         return vae.get_weights()
 

@@ -7,28 +7,29 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 from scipy.interpolate import CubicSpline
 from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsClassifier
 
+from tools import setup_speed, slider_speed, training_speed
 from vae_utils import data, metrics, plots, pretrained
 
 ROOT = Path(__file__).parent.parent
 IMAGES_DIR, README = ROOT / "Images", ROOT / "README.md"
-SPEED_RECORD, SLIDER_RECORD, GALLERY_RECORD = (
-    ROOT / "tools" / name for name in ("training_speed.json", "slider_speed.json", "gallery.json")
-)
+GALLERY_RECORD = ROOT / "tools" / "gallery.json"
 SHOWN = 20  # test digits per picture, two of each class
 NOISE_LEVEL = 0.5
 SEED = 0
@@ -128,9 +129,65 @@ def draw_row(x: np.ndarray, title: str) -> bytes:
 def draw_architecture(vae: Any) -> bytes:
     """The drawing of a VAE, every layer with its output shape, 1000 pixels high."""
     total = vae.encoder.count_params() + vae.decoder.count_params()
-    columns = plots.describe_network(vae.encoder, vae.decoder)
-    figure, _ = plots.architecture(columns, f"A VAE of {vae.latent_dim} latent dimensions: {total:,} parameters")
+    columns = describe_network(vae.encoder, vae.decoder)
+    figure, _ = plot_architecture(columns, f"A VAE of {vae.latent_dim} latent dimensions: {total:,} parameters")
     return plots.to_png(figure, dpi=round(1000 / figure.get_size_inches()[1]))
+
+
+def describe_layers(model: Any) -> list[tuple[str, str, str]]:
+    """`(what it is, output shape without the batch, parameters)` of every layer of a Keras model, as text.
+
+    The model is a chain of layers up to its outputs, which stand side by side in the last entry.
+    """
+    rows = []
+    for layer in model.layers:
+        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+        details = [] if activation == "linear" else [activation]
+        if hasattr(layer, "kernel_size"):
+            details[:0] = ["×".join(map(str, layer.kernel_size)), f"stride {layer.strides[0]}"]
+        what = f"{layer.name}: {', '.join([type(layer).__name__.removesuffix('Layer'), *details])}"
+        parameters = f"{layer.count_params():,} parameters" if layer.count_params() else ""
+        rows.append((what, " × ".join(map(str, layer.output.shape[1:])), parameters))
+    *chain, last = rows[: 1 - len(model.outputs) or None]
+    heads = zip(last, *rows[len(chain) + 1 :], strict=True)
+    return [*chain, tuple("  |  ".join(filter(None, parts)) for parts in heads)]
+
+
+def describe_network(encoder: Any, decoder: Any) -> dict[str, list[tuple[str, str, str]]]:
+    """The columns of a VAE's drawing by `plot_architecture`: the encoder with the sampler, and the decoder."""
+    sampler = ("Sampler: one draw from the approximate posterior", str(decoder.inputs[0].shape[-1]), "")
+    return {"Encoder": [*describe_layers(encoder), sampler], "Decoder": describe_layers(decoder)}
+
+
+def plot_architecture(columns: Mapping[str, Sequence[tuple[str, str, str]]], title: str) -> tuple[Figure, Axes]:
+    """A drawing of a network: name of a part -> its layers in order, as `describe_layers` gives them.
+
+    Every part is a column of boxes; arrows lead from box to box and from the end of a part to the next.
+    """
+    depth, width, pitch, half, before = max(map(len, columns.values())), 4.6, 5.6, 0.31, 0
+    figure, (ax,) = plots.make_figure(title, (pitch * len(columns), 1.2 + 0.82 * depth))
+    line = {"color": "#444444", "linewidth": 2}
+    arrow = {"arrowstyle": "-|>", "mutation_scale": 16, "shrinkA": 0, "shrinkB": 0, **line}
+    for column, (name, boxes) in enumerate(columns.items()):
+        left, middle, colour = column * pitch, column * pitch + width / 2, plots.CLASS_COLOURS[1:8:2][column % 4]
+        ax.text(middle, 1, name, fontsize=17, weight="bold", ha="center", va="center")
+        for row, (what, shape, parameters) in enumerate(boxes):
+            style = {"facecolor": (*to_rgb(colour), 0.25), "edgecolor": colour, "linewidth": 2}
+            ax.add_patch(FancyBboxPatch((left, -row - half), width, 2 * half, "round,pad=0.08", **style))
+            size = 13.5 * min(1, 36 / len(what))
+            ax.text(left + 0.1, 0.15 - row, what, fontsize=size, weight="bold", va="center")
+            ax.text(left + 0.1, -0.18 - row, shape, fontsize=12.5, va="center", family="monospace")
+            ax.text(left + width - 0.1, -0.18 - row, parameters, fontsize=11, va="center", ha="right", color="#444444")
+            if row:
+                ax.annotate("", (middle, 0.08 - row + half), (middle, 0.92 - row - half), arrowprops=arrow)
+        if column:  # from the last box of the part before, between the columns, to the first box of this one
+            gutter = left - (pitch - width) / 2
+            ax.plot([left - pitch + width + 0.08, gutter, gutter], [1 - before, 1 - before, 0], **line)
+            ax.annotate("", (left - 0.08, 0), (gutter, 0), arrowprops=arrow)
+        before = len(boxes)
+    ax.set(xlim=(-0.3, pitch * len(columns) - 0.7), ylim=(0.4 - depth, 1.4))
+    ax.axis("off")
+    return figure, ax
 
 
 def draw_story() -> bytes:
@@ -307,11 +364,13 @@ def list_files() -> Iterator[tuple[str, Builder]]:
 
 def write_blocks() -> dict[str, str]:
     """The README's blocks of numbers, by the name of their marker, from the records of trainings and benchmarks."""
-    return {
-        "model": describe_models(),
-        "bench": f"{describe_training_speed(read(SPEED_RECORD))}\n{describe_slider_speed(read(SLIDER_RECORD))}",
-        "gallery": describe_gallery(read(GALLERY_RECORD)),
+    benchmarks = {
+        training_speed.RECORD_PATH: describe_training_speed,
+        slider_speed.RECORD_PATH: describe_slider_speed,
+        setup_speed.RECORD_PATH: setup_speed.setup_block,
     }
+    lines = [describe(read(path)) for path, describe in benchmarks.items() if path.is_file()]
+    return {"model": describe_models(), "bench": "\n".join(lines), "gallery": describe_gallery(read(GALLERY_RECORD))}
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -342,8 +401,9 @@ def describe_models() -> str:
     rows += [f"| {name} | " + " | ".join(map(cell, records)) + " |" for name, cell in columns.items()]
     runs = pretrained.load_sweep_table()
     by_size = [[run["test_loss"] for run in runs if run["latent_dim"] == record["latent_dim"]] for record in records]
-    spread = " | ".join(f"{np.mean(losses):.1f} ± {np.std(losses, ddof=1):.1f}" for losses in by_size)
-    rows.append(f"| test loss, mean ± standard deviation of {len(by_size[0])} seeds | {spread} |")
+    if min(map(len, by_size)) > 1:
+        spread = " | ".join(f"{np.mean(losses):.1f} ± {np.std(losses, ddof=1):.1f}" for losses in by_size)
+        rows.append(f"| test loss, mean ± standard deviation of {len(by_size[0])} seeds | {spread} |")
     rows += [
         "",
         f"Seed {records[0]['seed']} of each size ships with the package; all {len(runs)} runs are in "

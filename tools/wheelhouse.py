@@ -46,14 +46,10 @@ def main(arguments: list[str]) -> int:
     folder = Path(options.folder).resolve()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return run.fail(f"{folder} exists already: remove it or name another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".wheelhouse-", dir=folder.parent) as unfinished:
-        wheels = Path(unfinished) / "wheels"
-        collect(Path(unfinished), wheels, options)
-        write_checksums(wheels)
-        if folder.exists():
-            folder.rmdir()
-        wheels.rename(folder)
+    try:
+        make_wheelhouse(folder, options)
+    except run.SetupError as error:
+        return run.fail(str(error))
     sizes = [path.stat().st_size for path in folder.glob("*.whl")]
     print(f"{len(sizes)} wheels, {sum(sizes) / 1e6:.0f} MB, are in {folder}. On the machine without internet:")
     print(f'  python3 run.py lab --wheelhouse "{folder.name}"')
@@ -76,6 +72,18 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--gpu", action="store_true", help="TensorFlow for NVIDIA GPUs (Linux only)")
     return parser.parse_args(arguments)
+
+
+def make_wheelhouse(folder: Path, options: argparse.Namespace) -> None:
+    """Make the folder, whole or not at all; what is unfinished lies beside it and goes if something fails."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".wheelhouse-", dir=folder.parent) as unfinished:
+        wheels = Path(unfinished) / "wheels"
+        collect(Path(unfinished), wheels, options)
+        write_checksums(wheels)
+        if folder.exists():
+            folder.rmdir()
+        wheels.rename(folder)
 
 
 def collect(workplace: Path, wheels: Path, options: argparse.Namespace) -> None:

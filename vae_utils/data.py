@@ -44,19 +44,9 @@ Arrays = tuple[np.ndarray, np.ndarray]
 def load_mnist(limit: int | None = None, path: str | Path = MNIST_PATH) -> tuple[Arrays, Arrays]:
     """The 70,000 MNIST digits, or a class-balanced part of them.
 
-    Args:
-        limit: keep this many training and this many test digits (all of a part that has fewer), the same number of
-            each class up to one, in the original order. `None` keeps everything.
-        path: the `.npz` file.
-
-    Returns:
-        `(x_train, y_train), (x_test, y_test)`: images `(n, 28, 28, 1)` and labels `(n,) int64` in 0…9; n is 60,000
-        and 10,000 without a limit.
-
-    Raises:
-        FileNotFoundError: there is no file at `path`.
-        ValueError: the file is damaged, or `limit` is no whole number of at least 10.
-
+    Returns `(x_train, y_train), (x_test, y_test)`: images `(n, 28, 28, 1)` and labels `(n,) int64` in 0…9. A `limit`
+    keeps that many of both parts (all of a part that has fewer), the same number of each class up to one, in the
+    original order. FileNotFoundError without a file at `path`; ValueError if it is damaged or `limit` below 10.
     Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", CC BY-SA 3.0.
     """
     if limit is not None and (not isinstance(limit, Integral) or limit < 10):
@@ -90,13 +80,8 @@ def load_emoji(path: str | Path = EMOJI_PATH) -> tuple[Arrays, Arrays]:
     part or into the test part. Families that resemble each other by chance, such as the faces of clocks, can be on
     both sides.
 
-    Returns:
-        `(x_train, names_train), (x_test, names_test)`: images `(n, 32, 32, 3)` and names `(n,) str`; n is 2,844
-        and 330. Skin tones end in `-light`, `-medium-light`, `-medium`, `-medium-dark` or `-dark`.
-
-    Raises:
-        FileNotFoundError, ValueError: the file is missing, or damaged.
-
+    Returns `(x_train, names_train), (x_test, names_test)`: images `(n, 32, 32, 3)` and names `(n,) str`; n is 2,844 and
+    330. Skin tones end in `-light`, `-medium-light`, `-medium`, `-medium-dark` or `-dark`. Errors as in `load_mnist`.
     Source: Microsoft's Fluent Emoji, flat style, MIT licence, drawn at 32×32 pixels from the npm package
     `@iconify-json/fluent-emoji-flat` 1.2.6.
     """
@@ -114,15 +99,10 @@ def load_folder(path: str | Path, image_shape: tuple[int, int, int]) -> Arrays:
     A picture is turned as its camera says (EXIF), laid on white where it is transparent, and resized (Lanczos filter)
     until it just covers `image_shape`; what is too long is cut off equally at both ends. Nothing is stretched.
 
-    Args:
-        path: the folder. Its hidden files and sub-folders are skipped; every other file must be a picture.
-        image_shape: `(height, width, channels)`; 1 channel gives grey, 3 give RGB.
-
-    Returns:
-        `x, names`: images `(n, height, width, channels)` and file names `(n,) str`, sorted by name.
-
-    Raises:
-        ValueError: no such folder, no pictures in it, a bad `image_shape`, or a file that cannot be read; it is named.
+    Hidden files and sub-folders are skipped; every other file must be a picture. `image_shape` is `(height, width,
+    channels)`; 1 channel gives grey, 3 give RGB. Returns `x, names`: images `(n, height, width, channels)` and file
+    names `(n,) str`, sorted by name. ValueError: no such folder, no pictures in it, a bad `image_shape`, or a file that
+    cannot be read, which is named.
     """
     sizes = image_shape if isinstance(image_shape, (tuple, list)) else ()
     if len(sizes) != 3 or not all(isinstance(n, Integral) and n > 0 for n in sizes) or sizes[2] not in (1, 3):

@@ -6,15 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from vae_utils.vae import (
-    PixelBias,
-    Tensor,
-    build_decoder,
-    build_encoder,
-    check_images,
-    reconstruction_loss,
-    run_in_batches,
-)
+from vae_utils import vae
+from vae_utils.vae import PixelBias, Tensor
 
 
 class DenoisingAutoencoder(keras.Model):
@@ -39,12 +32,12 @@ class DenoisingAutoencoder(keras.Model):
         """The loss of a batch in nats per image, from the probabilities in `y_pred`."""
         probabilities = ops.clip(y_pred, 1e-7, 1 - 1e-7)
         logits = ops.log(probabilities) - ops.log1p(-probabilities)
-        self.add_loss(ops.mean(reconstruction_loss(x if y is None else y, logits)))
+        self.add_loss(ops.mean(vae.reconstruction_loss(x if y is None else y, logits)))
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def reconstruct(self, x: np.ndarray) -> np.ndarray:
         """`(batch, *image_shape)` in [0, 1] -> the same shape, denoised; ValueError for other arrays."""
-        return run_in_batches(lambda part: [self(part)], check_images(x, self.image_shape))[0]
+        return vae.run_in_batches(lambda part: [self(part)], vae.check_images(x, self.image_shape))[0]
 
 
 def build_unet_denoiser(log_odds: np.ndarray | None = None) -> DenoisingAutoencoder:
@@ -69,8 +62,8 @@ def build_unet_denoiser(log_odds: np.ndarray | None = None) -> DenoisingAutoenco
 
 def build_bottleneck_denoiser(code_size: int = 10, log_odds: np.ndarray | None = None) -> DenoisingAutoencoder:
     """The VAE's encoder and decoder with a code of `code_size` numbers, but without noise on the code or a prior."""
-    encoder = build_encoder(code_size)
+    encoder = vae.build_encoder(code_size)
     code_only = keras.Model(encoder.inputs, encoder.outputs[0], name="encoder")
-    decoder = build_decoder(code_size, log_odds=log_odds)
+    decoder = vae.build_decoder(code_size, log_odds=log_odds)
     network = keras.Model(encoder.inputs, decoder(code_only(encoder.inputs[0])), name="bottleneck_denoiser")
     return DenoisingAutoencoder(network)

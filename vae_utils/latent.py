@@ -4,17 +4,9 @@ import numpy as np
 
 
 def interpolate_linear(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> np.ndarray:
-    """Linear interpolation, (1 − t) a + t b.
+    """Linear interpolation, (1 − t) a + t b, `(*t.shape, latent_dim) float64`.
 
-    Args:
-        a, b: `(latent_dim,)`, the codes at t = 0 and t = 1.
-        t: a number or an array of any shape, in [0, 1].
-
-    Returns:
-        `(*t.shape, latent_dim) float64`.
-
-    Raises:
-        ValueError: `a` and `b` are not finite vectors of one length, or `t` leaves [0, 1].
+    `a` and `b` are codes `(latent_dim,)`, `t` is a number or an array in [0, 1]. ValueError if they are not.
     """
     a, b, t = _check_path(a, b, t)
     return (1 - t) * a + t * b

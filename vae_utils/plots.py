@@ -11,9 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
 # Twenty colours that stay apart for colour-blind eyes: Paul Tol's "muted" scheme (SRON/EPS/TN/09-002) and black; then
@@ -98,6 +96,7 @@ def show_picture(ax: Axes, picture: np.ndarray, rows: Sequence[str] = ()) -> Non
     if rows:
         ax.set_yticks((np.arange(len(rows)) + 0.5) / len(rows) * len(picture) - 0.5, rows, fontsize=FONT_SIZE)
         ax.tick_params("y", length=0)
+        ax.set_anchor("W")  # else the layout forgets the names where the proportions leave space
     ax.spines[:].set_visible(False)
 
 
@@ -111,6 +110,7 @@ def image_rows(rows: Mapping[str, np.ndarray], title: str) -> tuple[Figure, np.n
         raise ValueError(f"All rows need the same number of images, at least 1, but there are {lengths}.")
     pictures = [tile_images(images, len(images), gap=2) for images in rows.values()]
     heights = [9.3 * picture.shape[0] / picture.shape[1] for picture in pictures]
+    heights = np.maximum(heights, [0.24 * len(name.splitlines()) for name in rows])
     figure, axes = make_figure(title, (11, 0.6 + sum(heights)), len(rows), height_ratios=heights)
     for ax, name, picture in zip(axes, rows, pictures, strict=True):
         show_picture(ax, picture, [name])
@@ -237,60 +237,4 @@ def bars(values: Mapping[str, float], title: str, ylabel: str) -> tuple[Figure, 
     label_axes(ax, "", ylabel)
     ax.tick_params(labelsize=FONT_SIZE)
     ax.margins(y=0.15)
-    return figure, ax
-
-
-def describe_layers(model: Any) -> list[tuple[str, str, str]]:
-    """`(what it is, output shape without the batch, parameters)` of every layer of a Keras model, as text.
-
-    The model is a chain of layers up to its outputs, which stand side by side in the last entry.
-    """
-    rows = []
-    for layer in model.layers:
-        activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-        details = [] if activation == "linear" else [activation]
-        if hasattr(layer, "kernel_size"):
-            details[:0] = ["×".join(map(str, layer.kernel_size)), f"stride {layer.strides[0]}"]
-        what = f"{layer.name}: {', '.join([type(layer).__name__.removesuffix('Layer'), *details])}"
-        parameters = f"{layer.count_params():,} parameters" if layer.count_params() else ""
-        rows.append((what, " × ".join(map(str, layer.output.shape[1:])), parameters))
-    *chain, last = rows[: 1 - len(model.outputs) or None]
-    heads = zip(last, *rows[len(chain) + 1 :], strict=True)
-    return [*chain, tuple("  |  ".join(filter(None, parts)) for parts in heads)]
-
-
-def describe_network(encoder: Any, decoder: Any) -> dict[str, list[tuple[str, str, str]]]:
-    """The columns of a VAE's drawing by `architecture`: the encoder with the sampler, and the decoder."""
-    sampler = ("Sampler: one draw from the approximate posterior", str(decoder.inputs[0].shape[-1]), "")
-    return {"Encoder": [*describe_layers(encoder), sampler], "Decoder": describe_layers(decoder)}
-
-
-def architecture(columns: Mapping[str, Sequence[tuple[str, str, str]]], title: str) -> tuple[Figure, Axes]:
-    """A drawing of a network: name of a part -> its layers in order, as `describe_layers` gives them.
-
-    Every part is a column of boxes; arrows lead from box to box and from the end of a part to the next.
-    """
-    depth, width, pitch, half, before = max(map(len, columns.values())), 4.6, 5.6, 0.31, 0
-    figure, (ax,) = make_figure(title, (pitch * len(columns), 1.2 + 0.82 * depth))
-    line = {"color": "#444444", "linewidth": 2}
-    arrow = {"arrowstyle": "-|>", "mutation_scale": 16, "shrinkA": 0, "shrinkB": 0, **line}
-    for column, (name, boxes) in enumerate(columns.items()):
-        left, middle, colour = column * pitch, column * pitch + width / 2, CLASS_COLOURS[1:8:2][column % 4]
-        ax.text(middle, 1, name, fontsize=17, weight="bold", ha="center", va="center")
-        for row, (what, shape, parameters) in enumerate(boxes):
-            style = {"facecolor": (*to_rgb(colour), 0.25), "edgecolor": colour, "linewidth": 2}
-            ax.add_patch(FancyBboxPatch((left, -row - half), width, 2 * half, "round,pad=0.08", **style))
-            size = 13.5 * min(1, 41 / len(what))
-            ax.text(left + 0.1, 0.15 - row, what, fontsize=size, weight="bold", va="center")
-            ax.text(left + 0.1, -0.18 - row, shape, fontsize=12.5, va="center", family="monospace")
-            ax.text(left + width - 0.1, -0.18 - row, parameters, fontsize=11, va="center", ha="right", color="#444444")
-            if row:
-                ax.annotate("", (middle, 0.08 - row + half), (middle, 0.92 - row - half), arrowprops=arrow)
-        if column:  # from the last box of the part before, between the columns, to the first box of this one
-            gutter = left - (pitch - width) / 2
-            ax.plot([left - pitch + width + 0.08, gutter, gutter], [1 - before, 1 - before, 0], **line)
-            ax.annotate("", (left - 0.08, 0), (gutter, 0), arrowprops=arrow)
-        before = len(boxes)
-    ax.set(xlim=(-0.3, pitch * len(columns) - 0.7), ylim=(0.4 - depth, 1.4))
-    ax.axis("off")
     return figure, ax

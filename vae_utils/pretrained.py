@@ -67,8 +67,8 @@ def load_weights(model: keras.Model, name: str) -> keras.Model:
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
-            f"The weights {path} cannot be read ({error}): restore them with `git checkout -- {path.name}` "
-            "in their folder or install the package again."
+            f"The weights {path} cannot be read: restore them with `git checkout -- {path.name}` in their folder "
+            "or install the package again."
         ) from error
     return model
 

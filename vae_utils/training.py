@@ -217,14 +217,13 @@ def train(
         raise ValueError(f"model must be a VAE, for example VAE(build_encoder(2), build_decoder(2)), not {model!r}.")
     x_train = check_images(x_train, model.image_shape, "x_train")
     x_validation = check_images(x_validation, model.image_shape, "x_validation")
-    y_validation = (
-        x_validation if y_validation is None else check_images(y_validation, model.image_shape, "y_validation")
-    )
+    y_validation = x_validation if y_validation is None else y_validation
+    y_validation = check_images(y_validation, model.image_shape, "y_validation")
     if not len(x_validation) or len(y_validation) != len(x_validation):
         raise ValueError("x_validation must hold at least one image, and y_validation as many.")
     if corrupt is not None and not callable(corrupt):
         raise ValueError(
-            f"corrupt must be a function of a batch and a seed, for example BernoulliDraws(), not {corrupt!r}."
+            f"corrupt must be a function of a batch and a seed, such as BernoulliDraws(), not {corrupt!r}."
         )
     batches = shuffled_batches(x_train, batch_size, seed, corrupt)
     if corrupt is not None:
