@@ -59,7 +59,7 @@ def list_commands(way: str, course: Path) -> list[list[str | Path]]:
     """What sets up the environment of the folder `course`."""
     if way == "uv":
         return [[sys.executable, "-c", OURS]]
-    pip = [run.venv_program("python", course / ".venv"), "-m", "pip", "install", "-q", "-c", "constraints.txt"]
+    pip = [run.venv_program("python", course / ".venv"), "-m", "pip", "install", "-qq", "-c", "constraints.txt"]
     return [[sys.executable, "-m", "venv", ".venv"], [*pip, "-e", ".[dev]"]]
 
 
