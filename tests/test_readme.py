@@ -27,7 +27,7 @@ def test_your_own_images_in_ten_lines(tmp_path):
         picture = np.full((40 + index, 60, 3), colour, dtype=np.uint8)
         Image.fromarray(picture).save(folder / f"{index:02d}.{('png', 'jpg')[index % 2]}")
     code = code.replace("epochs=30", "epochs=1")
-    check = "\nassert samples.shape == (10, 32, 32, 3) and np.isfinite(vae.reconstruct(x)).all()\nprint('fine')\n"
+    check = "\nassert vae.reconstruct(x).shape == x.shape == (24, 32, 32, 3)\nprint('fine')\n"
     result = subprocess.run(
         [sys.executable, "-c", code + check],
         cwd=tmp_path,
