@@ -155,6 +155,7 @@ def test_sampler_draws_from_the_gaussian_that_it_is_given():
     ("parts", "sentence"),
     [
         (lambda: (None, None), "must be Keras models"),
+        (lambda: (keras.Sequential([keras.layers.Dense(2)]), build_decoder(2)), r"models with a keras\.Input"),
         (lambda: (build_encoder(2), build_decoder(3)), "do not fit"),
         (lambda: (build_encoder(2), build_decoder(2, (32, 32, 1))), "do not fit"),
         (lambda: (build_encoder(2), build_decoder(2), -1), "beta must be 0 or more"),

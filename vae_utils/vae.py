@@ -169,8 +169,8 @@ class VAE(keras.Model):
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model, beta: float = 1.0, seed: Any = None, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(encoder, keras.Model) or not isinstance(decoder, keras.Model):
-            raise ValueError("encoder and decoder must be Keras models, as build_encoder and build_decoder make them.")
+        if not all(isinstance(part, keras.Model) and getattr(part, "inputs", None) for part in (encoder, decoder)):
+            raise ValueError("encoder and decoder must be Keras models with a keras.Input, as build_encoder makes one.")
         image, code, codes = encoder.inputs[0].shape, decoder.inputs[0].shape, [z.shape for z in encoder.outputs]
         if codes != [code, code] or decoder.outputs[0].shape != image:
             raise ValueError(f"Encoder {image} -> {codes} and decoder {code} -> {decoder.outputs[0].shape} do not fit.")
