@@ -200,7 +200,8 @@ def train(
         x_validation: `(m, *image_shape)` in [0, 1], m ≥ 1: what the encoder sees in validation.
         y_validation: `(m, *image_shape)`, what it should reconstruct then; `x_validation` itself if left out.
         epochs: passes over all full batches, at least 1.
-        batch_size: images per step, on all devices together, a multiple of their number.
+        batch_size: images per step, on all devices together, a multiple of their number; the m % devices last
+            validation images are left out.
         peak_learning_rate: the optimizer's highest rate; `choose_peak_rate(latent_dim)` if left out.
         seed: seed of the order of the batches, and of what `corrupt` draws.
         corrupt: what the encoder sees of the training images, new in every epoch: `BernoulliDraws()`,
