@@ -519,7 +519,7 @@ def test_set_up_is_measured(way, course, monkeypatch):
     monkeypatch.setattr(run, "ROOT", course.folder)
     monkeypatch.setattr(setup_speed, "FIRST_IMPORT", "import small_course, tensorflow")
     measured = setup_speed.measure(way)
-    assert measured["seconds"] > 0 and measured["first_import_seconds"] > 0
+    assert measured["seconds"] > 0 and measured["first_import_seconds"] >= 0  # rounded to tenths
     assert 5 < measured["disk_megabytes"] < 100  # pip itself takes 10
     assert not (course.folder / ".venv").exists()
 
