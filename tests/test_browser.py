@@ -46,7 +46,9 @@ def browser():
 @pytest.fixture  # a server for each test: JupyterLab would open the tabs of the test before
 def lab(tmp_path_factory):
     """Address of a JupyterLab, as `run.py lab` starts it, on a copy of the notebooks."""
-    folder = tmp_path_factory.mktemp("course")
+    folder = tmp_path_factory.mktemp("course") / "notebooks"
+    folder.mkdir()
+    shutil.copytree(ROOT / "Images" / "L2_E30", folder.parent / "Images" / "L2_E30")  # notebook 04 shows a picture
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
     with serve_lab(folder) as address:

@@ -64,12 +64,18 @@ def list_commands(way: str, course: Path) -> list[list[str | Path]]:
 
 
 def make_environment(cache: Path) -> dict[str, str]:
-    """The environment of a machine without uv, with empty caches, on which Python stores compiled modules as usual."""
+    """The environment of a machine without uv, with empty caches and no settings of pip's or uv's in files.
+
+    A local package index in such a file would spare one of the two a part of the network. Python stores compiled
+    modules, as usual.
+    """
     folders = os.environ["PATH"].split(os.pathsep)
     own = {
         "PATH": os.pathsep.join(folder for folder in folders if not shutil.which("uv", path=folder)),
         "PIP_CACHE_DIR": str(cache / "pip"),
         "UV_CACHE_DIR": str(cache / "uv"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "UV_NO_CONFIG": "1",
     }
     return {**{name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}, **own}
 
