@@ -11,8 +11,6 @@ real kernel, so what a tick sends to the browser is counted. A tick is one chang
 import argparse
 import gc
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from tools.browser import PROJECTOR, ROOT, open_browser, open_notebook, run_all_cells, serve_lab
+from tools.training_speed import describe_machine, describe_versions
 
 RECORD_PATH = Path(__file__).with_suffix(".json")
 TICKS, QUICK_TICKS = 500, 60
@@ -251,9 +250,9 @@ def main() -> None:
     parser.add_argument("--no-browser", action="store_true", help="leave the browser out")
     parser.add_argument("--record", action="store_true", help="write the numbers to slider_speed.json")
     options = parser.parse_args()
-    packages = ("keras", "tensorflow", "ipywidgets", "jupyterlab")
-    versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
-    machine = f"{platform.machine()} {platform.system()}, {os.cpu_count()} cores"
+    packages = ("ipywidgets", "jupyterlab")
+    versions = ", ".join([describe_versions(), *(f"{name} {version(name)}" for name in packages)])
+    machine = describe_machine()
     print(f"{machine}\n{versions}\n", flush=True)
     record: dict[str, Any] = {"machine": machine, "versions": versions, "milliseconds_per_tick": {}}
     for size, ways in measure_in_kernel(TICKS, QUICK_TICKS if options.quick else TICKS).items():

@@ -16,7 +16,6 @@ import os
 import platform
 import statistics
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +184,9 @@ def describe_machine() -> str:
 
 def describe_versions() -> str:
     """What the numbers are measured with."""
-    return f"Python {platform.python_version()}, Keras {version('keras')}, TensorFlow {version('tensorflow')}"
+    import tensorflow as tf  # by its own word: the distribution may be tensorflow or tensorflow-cpu
+
+    return f"Python {platform.python_version()}, Keras {keras.version()}, TensorFlow {tf.__version__}"
 
 
 def read_record() -> dict[str, Any]:
