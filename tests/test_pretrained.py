@@ -94,8 +94,17 @@ def test_a_damaged_or_missing_file_gets_one_sentence(arguments, name, tmp_path, 
             weights_path(name).unlink(missing_ok=True)
         else:
             weights_path(name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"^The weights .*{name}\.\S* cannot be read: restore .* again\.$"):
+        with pytest.raises(ValueError, match=rf"^The file .*{name}\.\S* cannot be read: restore .* again\.$"):
             load_pretrained(*arguments)
+
+
+@pytest.mark.parametrize("text", [None, "", '{"recipe":'])
+def test_a_damaged_or_missing_record_gets_one_sentence(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "ASSETS", tmp_path)
+    if text is not None:
+        (tmp_path / "vae_L2.json").write_text(text)
+    with pytest.raises(ValueError, match=r"^The file .*vae_L2\.json cannot be read: restore .* again\.$"):
+        pretrained_record(2)
 
 
 @pytest.mark.ledger

@@ -158,8 +158,9 @@ def test_sampler_draws_from_the_gaussian_that_it_is_given():
         (lambda: (keras.Sequential([keras.layers.Dense(2)]), build_decoder(2)), r"models with a keras\.Input"),
         (lambda: (build_encoder(2), build_decoder(3)), "do not fit"),
         (lambda: (build_encoder(2), build_decoder(2, (32, 32, 1))), "do not fit"),
-        (lambda: (build_encoder(2), build_decoder(2), -1), "beta must be 0 or more"),
-        (lambda: (build_encoder(2), build_decoder(2), np.nan), "beta must be 0 or more"),
+        (lambda: (build_encoder(2), build_decoder(2), -1), "beta must be a number of 0 or more"),
+        (lambda: (build_encoder(2), build_decoder(2), np.nan), "beta must be a number of 0 or more"),
+        (lambda: (build_encoder(2), build_decoder(2), "x"), "beta must be a number of 0 or more"),
     ],
 )
 def test_a_vae_refuses_parts_that_do_not_fit(parts, sentence):

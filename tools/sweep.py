@@ -225,7 +225,7 @@ def ship(folder: Path, models: list[str]) -> None:
                 raise SystemExit(f"{run.model} was trained with another {run.needs.model} than the one that ships.")
     for model, run in runs.items():
         shutil.copyfile(folder / run.name / WEIGHTS, pretrained.weights_path(model))
-        shutil.copyfile(folder / run.name / RECORD, pretrained.record_path(model))
+        shutil.copyfile(folder / run.name / RECORD, pretrained.ASSETS / f"{model}.json")
     table = pretrained.SWEEP_TABLE
     rows = {(row["latent_dim"], row["seed"]): row for row in (pretrained.load_sweep_table() if table.exists() else [])}
     for run in (Run(model, seed) for model in models if model in VAES for seed in SEEDS):

@@ -5,6 +5,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,6 @@ def weights_path(name: str) -> Path:
     return ASSETS / f"{name}.weights.h5"
 
 
-def record_path(name: str) -> Path:
-    """Where the record of the run that made them is."""
-    return ASSETS / f"{name}.json"
-
-
 def load_pretrained(model: int | str, denoising: bool = False) -> VAE | DenoisingAutoencoder:
     """A trained model for digits: the VAE of 2 to 10 latent dimensions, or a denoising autoencoder by its name.
 
@@ -62,20 +58,23 @@ def load_pretrained(model: int | str, denoising: bool = False) -> VAE | Denoisin
 
 def load_weights(model: keras.Model, name: str) -> keras.Model:
     """`model` itself with the shipped weights of that name."""
-    path = weights_path(name)
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"The weights {path} cannot be read: restore them with `git checkout -- {path.name}` in their folder "
-            "or install the package again."
-        ) from error
+    read_file(weights_path(name), model.load_weights)
     return model
+
+
+def read_file(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of a file that ships; ValueError with what to do if it is damaged."""
+    try:
+        return read(path)
+    except (OSError, ValueError, KeyError) as error:
+        cure = f"restore it with `git checkout -- {path.name}` in its folder or install the package again"
+        raise ValueError(f"The file {path} cannot be read: {cure}.") from error
 
 
 def pretrained_record(model: int | str, denoising: bool = False) -> dict[str, Any]:
     """What the training run wrote: recipe, seed, versions, losses per epoch, test results; arguments as above."""
-    return json.loads(record_path(name_model(model, denoising)).read_text(encoding="utf-8"))
+    path = ASSETS / f"{name_model(model, denoising)}.json"
+    return read_file(path, lambda path: json.loads(path.read_text(encoding="utf-8")))
 
 
 def load_sweep_table() -> list[dict[str, Any]]:

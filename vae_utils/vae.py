@@ -192,8 +192,8 @@ class VAE(keras.Model):
 
     @beta.setter
     def beta(self, value: float) -> None:
-        if not 0 <= value < np.inf:
-            raise ValueError(f"beta must be 0 or more, but is {value}.")
+        if not (isinstance(value, (int, float, np.number)) and 0 <= value < np.inf):
+            raise ValueError(f"beta must be a number of 0 or more, but is {value!r}.")
         self.beta_variable.assign(value)
 
     def call(self, x: Tensor, training: bool = False) -> Any:
