@@ -292,7 +292,8 @@ def run(*command: str) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    return run("-m", "pytest", *arguments)
+    at_once = ["-n", "2", "--dist", "loadfile"]  # most tests keep one core busy; a notebook stays in one process
+    return run("-m", "pytest", *at_once, *arguments)
 
 
 def check(arguments: list[str]) -> int:

@@ -66,17 +66,20 @@ def test_unknown_command():
     assert result.returncode == 1 and "There is no command 'tset'" in result.stderr
 
 
+PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile")
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["test", "-k", "losses"], ("-m", "pytest", "-k", "losses")),
+        (["test", "-k", "losses"], (*PYTEST, "-k", "losses")),
         (["check"], ("-m", "tools.check")),
         (["sweep", "--help"], ("-m", "tools.sweep", "--help")),
         (["images"], ("-m", "tools.images")),
         (["bench", "--full"], ("-m", "tools.training_speed", "--full")),
         (["bench", "sliders", "--record"], ("-m", "tools.slider_speed", "--record")),
         (["bench", "setup", "--record"], ("-m", "tools.setup_speed", "--record")),
-        (["test", "--gpu", "-x", "--wheelhouse", "usb", "-k", "a"], ("-m", "pytest", "-x", "-k", "a")),
+        (["test", "--gpu", "-x", "--wheelhouse", "usb", "-k", "a"], (*PYTEST, "-x", "-k", "a")),
     ],
 )
 def test_a_command_starts_its_program_with_what_follows(arguments, expected, commands, monkeypatch):
