@@ -271,7 +271,7 @@ def animate_plane(frames: int = 120) -> bytes:
 
 
 def animate_samples(frames: int = 60, rows: int = 5, columns: int = 10) -> bytes:
-    """Digits from the prior; each code moves on a circle on which every point is a draw from the prior."""
+    """Digits from the prior; each code moves on an ellipse on which every point is a draw from the prior."""
     latent_dim = max(pretrained.SIZES)
     vae = pretrained.load_pretrained(latent_dim)
     start, aside = np.random.default_rng(SEED).standard_normal((2, rows * columns, latent_dim))
