@@ -13,7 +13,6 @@ from vae_utils import (
     kl_divergence,
     pixel_log_odds,
     reconstruction_loss,
-    slant,
 )
 from vae_utils.backend import keras
 
@@ -65,9 +64,3 @@ def test_the_small_vae_learns_what_the_packages_vae_learns(taught, digits):
     for theirs, ours in zip(*weights, strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
     np.testing.assert_allclose(*images, atol=1e-5)
-
-
-def test_the_slant_is_that_of_notebook_01(digits):
-    np.testing.assert_allclose(
-        run_cells("01", "slant_degrees")["slant_degrees"](digits[0]), slant(digits[0]), atol=0.01
-    )
