@@ -1,8 +1,8 @@
-"""The theory of notebooks 01 to 03, in their own cells, against independent oracles.
+"""The theory of notebooks 01 to 03 and 09, in their own cells, against independent oracles.
 
-ELBO, KL divergence and gradient estimators on notebook 03's toy, where z ~ N(0, 1) is hidden and x ~ N(z², 0.5²) is
-seen; its gradient by nudging against automatic differentiation; PCA against scikit-learn; the contractive penalty
-against finite differences.
+ELBO and KL divergence on notebook 03's toy, where z ~ N(0, 1) is hidden and x ~ N(z², 0.5²) is seen; notebook 09's
+gradient estimators, and its central differences against automatic differentiation;
+PCA against scikit-learn; the contractive penalty against finite differences.
 """
 
 from types import SimpleNamespace
@@ -28,8 +28,15 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 def toy():
     """Notebook 03's definitions."""
     names = ("SEED", "NOISE", "normal_log_density", "log_joint", "log_marginal", "elbo_of_gaussian")
-    names += ("kl_to_posterior", "gaussian_kl", "with_baseline", "log_likelihood", "loss_at", "slope_at")
+    names += ("kl_to_posterior", "gaussian_kl")
     return SimpleNamespace(**run_cells("03", *names))
+
+
+@pytest.fixture(scope="module")
+def estimators():
+    """Notebook 09's gradient estimators."""
+    names = ("SEED", "with_baseline", "log_likelihood", "loss_at", "slope_at")
+    return SimpleNamespace(**run_cells("09", *names))
 
 
 def integrate_marginal(x):
@@ -95,29 +102,33 @@ def test_the_kl_divergence_adds_up_over_independent_latents():
     assert np.sum(kl_divergence_per_dim(z_mean, z_log_var)) == pytest.approx(differences.mean(), abs=5 * standard_error)
 
 
-def test_gradient_estimators_of_a_square_have_the_mean_and_variance_of_their_integrals(toy):
+def test_gradient_estimators_of_a_square_have_the_mean_and_variance_of_their_integrals(estimators):
     """E[z²] has the gradient 2 μ = 2; the notebook draws three estimators of it and derives their variances."""
-    z = 1 + toy.sigmas[:, np.newaxis] * NODES
-    score = NODES / toy.sigmas[:, np.newaxis]
-    exact = {"A": z**2 * score, "A with a baseline": (z**2 - z**2 @ WEIGHTS[:, np.newaxis]) * score, "B": 2 * z}
-    assert set(exact) == set(toy.formulae)
-    for (name, values), draws in zip(exact.items(), (toy.score, toy.with_baseline, toy.slopes), strict=True):
+    z = 1 + estimators.sigmas[:, np.newaxis] * NODES
+    score = NODES / estimators.sigmas[:, np.newaxis]
+    exact = {"score function": z**2 * score, "reparameterised": 2 * z}
+    exact["with a baseline"] = (z**2 - z**2 @ WEIGHTS[:, np.newaxis]) * score
+    assert set(exact) == set(estimators.formulae)
+    drawn = {"score function": estimators.score, "reparameterised": estimators.slopes}
+    drawn["with a baseline"] = estimators.with_baseline
+    for name, values in exact.items():
+        draws = drawn[name]
         variance = (values - 2) ** 2 @ WEIGHTS
         np.testing.assert_allclose(values @ WEIGHTS, 2, err_msg=name)
-        np.testing.assert_allclose(toy.formulae[name], variance, err_msg=name)
+        np.testing.assert_allclose(estimators.formulae[name], variance, err_msg=name)
         np.testing.assert_allclose(draws.var(axis=1), variance, rtol=0.05, err_msg=name)
         assert (np.abs(draws.mean(axis=1) - 2) < 5 * np.sqrt(variance / draws.shape[1])).all(), name
 
 
-def test_the_gradient_by_nudging_is_the_gradient(toy, digits):
+def test_the_gradient_by_nudging_is_the_gradient(estimators, digits):
     keras.utils.set_random_seed(0)
     decoder, x = build_decoder(2), digits[0][:1]
     z = np.random.default_rng(0).standard_normal((5, 2)).astype(np.float32)
     with tf.GradientTape() as tape:
         tape.watch(variable := tf.constant(z))
         loss = reconstruction_loss(np.repeat(x, 5, axis=0), decoder(variable))
-    np.testing.assert_allclose(toy.loss_at(z, decoder, x), loss, rtol=1e-5)
-    np.testing.assert_allclose(toy.slope_at(z, decoder, x), tape.gradient(loss, variable), rtol=0.02, atol=0.1)
+    np.testing.assert_allclose(estimators.loss_at(z, decoder, x), loss, rtol=1e-5)
+    np.testing.assert_allclose(estimators.slope_at(z, decoder, x), tape.gradient(loss, variable), rtol=0.02, atol=0.1)
 
 
 def test_principal_directions_are_those_of_scikit_learn(digits):
