@@ -299,7 +299,7 @@ def test_sets_up_once_and_again_when_something_changes(course, uv):
     course.use_uv(uv)
     report, printed = course.report("-k", "one")
     assert "Setting up" in printed and "pip" not in printed
-    assert report["greeting"] == "hello 1.0" and report["arguments"] == ["-k", "one"]
+    assert report["greeting"] == "hello 1.0" and report["arguments"][-2:] == ["-k", "one"]
     assert Path(report["course"]).parent == course.folder
     assert report["tensorflow"] == ("cpu" if X86_LINUX else "full") and not report["gpu"]
 
@@ -321,7 +321,7 @@ def test_sets_up_once_and_again_when_something_changes(course, uv):
 def test_the_choice_of_a_gpu_is_kept(course, uv):
     course.use_uv(uv)
     report, _ = course.report("--gpu")
-    assert report["tensorflow"] == "full" and report["gpu"] and report["arguments"] == []
+    assert report["tensorflow"] == "full" and report["gpu"] and "--gpu" not in report["arguments"]
     report, printed = course.report()
     assert report["gpu"] and "Setting up" not in printed
     report, _ = course.report("--cpu")
