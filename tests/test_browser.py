@@ -87,7 +87,7 @@ def test_the_sliders_follow_the_hand(browser, lab):
         for side, target in ((-1, -3.0), (1, 3.0)):
             drag(page, sliders, index, side)
             check_picture(page, sliders, vae, index, target)
-    look_at(page, name, ["vae-latent-sliders", "vae-latent-map", "vae-latent-walk", "vae-draw-a-digit"])
+    look_at(page, name, ["vae-latent-sliders"])
     assert not errors
     page.close()
 
