@@ -1,7 +1,8 @@
-"""Two kinds of noise: their strength, their range and their randomness, for images of any shape."""
+"""Noise and stamps: their strength, their range and their randomness, for images of any shape; grey from colour."""
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vae_utils import data
 from vae_utils.vae import check_images
@@ -83,3 +84,62 @@ def test_noise_refuses_other_input(add_noise):
             add_noise(wrong, 0.5, generator())
     with pytest.raises(ValueError, match=r"np\.random\.default_rng\(0\), but is 3"):
         add_noise(x, 0.5, 3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_stamp_is_a_mixture_of_the_image_and_one_colour(shape):
+    x = generator(7).random((6, *shape), dtype=np.float32)
+    before = x.copy()
+    stamped, opacity = data.stamp_words(x, ["PROOF", "DRAFT"], generator())
+    assert check_images(stamped, shape).shape == x.shape and opacity.shape == (*x.shape[:3], 1)
+    assert np.array_equal(x, before) and opacity.min() >= 0 and opacity.max() <= 0.8
+    assert np.array_equal(np.where(opacity == 0, x, 0), np.where(opacity == 0, stamped, 0))
+    for one, result, share in zip(x, stamped, opacity, strict=True):
+        strong = share[..., 0] > 0.3
+        assert 0.02 < np.mean(share > 0) < 0.6 and strong.any()
+        colour = ((result - (1 - share) * one) / np.maximum(share, 0.3))[strong]
+        np.testing.assert_allclose(colour, np.broadcast_to(colour[:1], colour.shape), atol=1e-5)
+
+
+def test_stamps_differ_and_repeat_with_the_seed():
+    x = np.full((8, 32, 32, 3), 0.5, np.float32)
+    stamped, opacity = data.stamp_words(x, data.STAMP_WORDS, generator())
+    assert len({image.tobytes() for image in opacity}) == 8
+    again, _ = data.stamp_words(x, data.STAMP_WORDS, generator())
+    assert np.array_equal(stamped, again)
+    assert not np.array_equal(stamped, data.stamp_words(x, data.STAMP_WORDS, generator(1))[0])
+    assert not set(data.STAMP_WORDS) & set(data.HELD_OUT_WORDS)
+    assert data.stamp_words(x[:0], ["DRAFT"], generator())[0].shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize("words", ["DRAFT", [], [""], [3], ()], ids=str)
+def test_a_stamp_needs_words(words):
+    with pytest.raises(ValueError, match="words must hold at least one text"):
+        data.stamp_words(np.zeros((2, 32, 32, 3)), words, generator())
+
+
+def test_a_stamp_refuses_other_input():
+    x = np.zeros((2, 32, 32, 3), np.float32)
+    for wrong, sentence in ((x[..., 0], "shape"), (x + 255, "divide by 255"), (x * np.nan, "NaN")):
+        with pytest.raises(ValueError, match=sentence):
+            data.stamp_words(wrong, ["DRAFT"], generator())
+    with pytest.raises(ValueError, match=r"np\.random\.default_rng\(0\), but is 3"):
+        data.stamp_words(x, ["DRAFT"], 3)
+
+
+def test_grey_is_the_luma_that_pillow_computes():
+    (x, _), _ = data.load_emoji()
+    for image, grey in zip(x[:5], data.to_grey(x[:5]), strict=True):
+        expected = np.asarray(Image.fromarray(np.round(255 * image).astype(np.uint8)).convert("L"))
+        assert np.abs(255 * grey[..., 0] - expected).max() <= 1
+    assert data.to_grey(np.ones((1, 4, 4, 3))).max() <= 1
+    with pytest.raises(ValueError, match="x must have the shape"):
+        data.to_grey(np.zeros((2, 4, 4, 1)))
+
+
+def test_variants_of_one_emoji_have_one_number():
+    numbers = data.number_families(np.array(["ear", "ear-dark", "ear-medium-light", "man-running-facing-right"]))
+    assert numbers[0] == numbers[1] == numbers[2] and numbers[3] == data.number_families(["woman-running-light"])[0]
+    (_, names), (_, names_test) = data.load_emoji()
+    assert set(data.number_families(names_test)) == {1} and 1 not in data.number_families(names)
+    assert data.number_families([]).shape == (0,)

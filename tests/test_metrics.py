@@ -132,6 +132,23 @@ def test_psnr_of_known_errors(digits):
     assert np.isposinf(psnr(digits[0][:2], digits[0][:2])).all()
 
 
+def test_psnr_of_chosen_pixels(digits):
+    x, rng = digits[0][:4], np.random.default_rng(0)
+    x_recon, where = rng.random(x.shape, dtype=np.float32), rng.random(x.shape) < 0.3
+    for i in range(4):
+        error = np.mean((x[i][where[i]].astype(float) - x_recon[i][where[i]]) ** 2)
+        assert psnr(x, x_recon, where)[i] == pytest.approx(-10 * np.log10(error))
+    np.testing.assert_allclose(psnr(x, x_recon, np.ones_like(where)), psnr(x, x_recon))
+    colours, others = rng.random((2, 2, 8, 8, 3), dtype=np.float32)
+    left = np.zeros((2, 8, 8, 1), bool)
+    left[:, :, :4] = True
+    np.testing.assert_allclose(psnr(colours, others, left), psnr(colours[:, :, :4], others[:, :, :4]))
+    assert np.isnan(psnr(x, x_recon, np.zeros_like(where))).all()
+    for wrong in (where[0], where.astype(float), where[..., 0]):
+        with pytest.raises(ValueError, match="where must be bool of shape"):
+            psnr(x, x_recon, wrong)
+
+
 def draw_pairs(n, shape, seed=0):
     """Smooth random images and the same with noise."""
     rng = np.random.default_rng(seed)

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from vae_utils import load_mnist, load_pretrained, load_sweep_table, metrics, pretrained, pretrained_record
+from vae_utils import (
+    data,
+    denoisers,
+    load_emoji,
+    load_mnist,
+    load_pretrained,
+    load_sweep_table,
+    metrics,
+    pretrained,
+    pretrained_record,
+)
 from vae_utils.data import add_gaussian_noise, add_salt_and_pepper
 from vae_utils.pretrained import DENOISERS, SIZES, weights_path
 
@@ -57,6 +67,35 @@ def test_more_latent_dimensions_remove_more_noise(x_test, inputs):
     removed = [metrics.psnr(clean, load_pretrained(size, denoising=True).reconstruct(noisy)).mean() for size in SIZES]
     assert removed == sorted(removed)
     assert removed[0] > 14.5 and removed[SIZES.index(5)] > 16.9 and removed[-1] > 18.5
+
+
+def test_the_colouriser_is_worth_what_its_record_says():
+    """On the test emoji: the record's numbers, better than a table's 21.2 dB, and the luma kept in every answer."""
+    record, network, (_, (x_test, _)) = pretrained_record("colouriser"), load_pretrained("colouriser"), load_emoji()
+    grey = data.to_grey(x_test)
+    answers = network.predict(grey, batch_size=66, verbose=0)
+    assert answers.shape == (330, 10, 32, 32, 3) and answers.min() >= 0 and answers.max() <= 1
+    np.testing.assert_allclose(answers @ np.float32(data.LUMA), np.repeat(grey[:, None, ..., 0], 10, 1), atol=1e-5)
+    quality = np.minimum([metrics.psnr(x_test, answers[:, k]) for k in range(10)], 40)
+    assert quality.mean() == pytest.approx(record["test_psnr_single"], abs=0.05)
+    assert quality.max(axis=0).mean() == pytest.approx(record["test_psnr_best_of_ten"], abs=0.05)
+    assert quality.max(axis=0).mean() > 26.5 and record["parameters"] <= 250_000
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_watermark_remover_is_worth_what_its_record_says(seed):
+    """Other words and pictures than in training; with the seed of the record, and with other stamps."""
+    record, model, (_, (x_test, _)) = (
+        pretrained_record("watermark_remover"),
+        load_pretrained("watermark_remover"),
+        load_emoji(),
+    )
+    stamped, opacity = data.stamp_words(x_test, data.HELD_OUT_WORDS, np.random.default_rng(seed))
+    repaired = model.reconstruct(stamped)
+    inside, outside = (metrics.psnr(x_test, repaired, where).mean() for where in (opacity > 0, opacity == 0))
+    assert inside == pytest.approx(record["test_psnr_inside"], abs=0.7 if seed else 0.1)
+    assert outside == pytest.approx(record["test_psnr_outside"], abs=1.5 if seed else 0.3)
+    assert inside > 21 and outside > 35 and record["parameters"] <= 250_000
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -120,6 +159,35 @@ def test_the_table_holds_the_shipped_run_of_every_size():
             assert {name: pytest.approx(record[name], abs=1e-4) for name in row} == row
     means = [np.mean([row["test_loss"] for row in table if row["latent_dim"] == size]) for size in SIZES]
     assert means == sorted(means, reverse=True)
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+def test_every_answer_of_a_colouriser_keeps_the_luma(answers):
+    """Also before training, for any grey picture, black and white included."""
+    grey = np.random.default_rng(0).random((4, 32, 32, 1), dtype=np.float32)
+    grey[0], grey[1] = 0, 1
+    colours = np.asarray(denoisers.build_colouriser(answers, widths=(4, 8))(grey))
+    assert colours.shape == (4, answers, 32, 32, 3) and colours.min() >= 0 and colours.max() <= 1
+    np.testing.assert_allclose(colours @ np.float32(data.LUMA), np.repeat(grey[:, None, ..., 0], answers, 1), atol=1e-5)
+
+
+def test_add_colour_gives_back_a_colour_from_its_luma_and_offsets():
+    x = np.random.default_rng(0).random((5, 32, 32, 3), dtype=np.float32)
+    grey = data.to_grey(x)
+    np.testing.assert_allclose(denoisers.add_colour(grey, (x - grey)[..., [0, 2]]), x, atol=1e-4)
+
+
+def test_a_watermark_remover_learns_and_checks_its_input(digits):
+    """A few steps lower the error of stamped pictures; grey pictures are refused."""
+    x = load_emoji()[1][0][:32]
+    stamped, _ = data.stamp_words(x, ["DRAFT"], np.random.default_rng(0))
+    model = denoisers.build_watermark_remover(widths=(8, 8))
+    before = metrics.psnr(x, model.reconstruct(stamped)).mean()
+    model.compile("adam", jit_compile=False)
+    model.fit(stamped, x, epochs=8, verbose=0)
+    assert metrics.psnr(x, model.reconstruct(stamped)).mean() > before + 0.5
+    with pytest.raises(ValueError, match="must have the shape"):
+        model.reconstruct(digits[0][:3])
 
 
 @pytest.mark.parametrize("name", DENOISERS)

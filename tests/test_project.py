@@ -28,9 +28,8 @@ OURS = {
     "data": {"vae"},
     "metrics": {"vae"},
     "checks": {"vae"},
-    "progress": {"plots"},
-    "training": {"backend", "progress", "vae"},
-    "denoisers": {"vae"},
+    "training": {"backend", "vae", "widgets"},
+    "denoisers": {"data", "vae"},
     "pretrained": {"denoisers", "vae"},
     "widgets": {"data", "latent", "metrics", "plots", "vae", "widgets"},
 }
@@ -152,6 +151,8 @@ for model in (*pretrained.SIZES, *pretrained.DENOISERS):
     for denoising in (False, True)[: 2 if model in pretrained.SIZES else 1]:
         assert pretrained.load_pretrained(model, denoising).reconstruct(x[:2]).shape == (2, 28, 28, 1)
         assert pretrained.pretrained_record(model, denoising)["recipe"]
+for model in pretrained.COLOUR_MODELS:
+    assert pretrained.load_pretrained(model).count_params() == pretrained.pretrained_record(model)["parameters"]
 print(*(module.__file__ for name, module in sys.modules.items() if name.startswith("vae_utils")), sep="\\n")
 """
 

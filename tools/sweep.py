@@ -1,8 +1,9 @@
 """Trains the models that ship; a run that is finished is not repeated.
 
 A run is one model with one seed: a VAE ("vae_L2" to "vae_L10"), its second encoder that learns to denoise with the
-decoder frozen ("vae_L2_denoising_encoder", after the VAE of the same seed), or a denoising autoencoder. Each writes its
-weights and its record into a folder of its own, which appears whole or not at all.
+decoder frozen ("vae_L2_denoising_encoder", after the VAE of the same seed), a denoising autoencoder, or a model for
+colour emoji (`tools.colour`). Each writes its weights and its record into a folder of its own, which appears whole or
+not at all.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tools import colour
 from vae_utils import data, metrics, pretrained, training, vae
 from vae_utils.backend import keras
 
@@ -41,7 +43,7 @@ COLUMNS = (
 
 VAES = [pretrained.name_model(size) for size in pretrained.SIZES]
 DENOISING_ENCODERS = [pretrained.name_model(size, denoising=True) for size in pretrained.SIZES]
-MODELS = [*VAES, *DENOISING_ENCODERS, *pretrained.DENOISERS]
+MODELS = [*VAES, *DENOISING_ENCODERS, *pretrained.DENOISERS, *pretrained.COLOUR_MODELS]
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Run:
     @property
     def epochs(self) -> int:
         """How long it trains."""
-        return self.chosen_epochs or (DENOISING_EPOCHS if self.model in DENOISING_ENCODERS else pretrained.EPOCHS)
+        usual = DENOISING_EPOCHS if self.model in DENOISING_ENCODERS else pretrained.EPOCHS
+        return self.chosen_epochs or colour.EPOCHS.get(self.model, usual)
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ class Run:
 
     @property
     def latent_dim(self) -> int | None:
-        """The size in the model's name; None for a denoising autoencoder."""
+        """The size in the model's name; None for what is no VAE for digits."""
         return int(self.model.split("_")[1][1:]) if self.model.startswith("vae_L") else None
 
     @property
@@ -113,7 +116,33 @@ def build_model(run: Run, folder: Path, log_odds: np.ndarray | None) -> tuple[ke
 
 
 def train_one(run: Run, folder: Path) -> dict[str, Any]:
-    """Train, measure on the test digits, write `folder/run.name` in one move, and return the record."""
+    """Train, measure on held-out images, write `folder/run.name` in one move, and return the record."""
+    if run.model in pretrained.COLOUR_MODELS:
+        kept, log, measured = colour.train_colour_model(run.model, run.seed, run.epochs, run.limit)
+    else:
+        kept, log, measured = train_digit_model(run, folder)
+    if log.interrupted:
+        raise KeyboardInterrupt
+    record = {
+        "model": run.model,
+        "latent_dim": run.latent_dim,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "train_images": log.recipe["train_images"],
+        "parameters": int(kept.count_params()),
+        **measured,
+        "seconds": log.seconds,
+        "recipe": log.recipe,
+        "history": {"train": log.train, "validation": log.validation},
+        "versions": describe_versions(),
+        "command": run.command,
+    }
+    write_run(folder / run.name, record, kept)
+    return record
+
+
+def train_digit_model(run: Run, folder: Path) -> tuple[keras.Model, training.TrainingLog, dict[str, Any]]:
+    """The trained part that is kept, the log of its training, and what was measured on the test digits."""
     (x, _), (x_test, _) = data.load_mnist(limit=run.limit)
     x_train, x_validation = data.split_validation(x)
     keras.utils.set_random_seed(run.seed)
@@ -131,23 +160,8 @@ def train_one(run: Run, folder: Path) -> dict[str, Any]:
         live=False,
     )
     if log.interrupted:
-        raise KeyboardInterrupt
-    record = {
-        "model": run.model,
-        "latent_dim": run.latent_dim,
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "train_images": len(x_train),
-        "parameters": int(kept.count_params()),
-        **(measure_denoising(model, x_test) if run.denoises else measure_vae(model, x_test)),
-        "seconds": log.seconds,
-        "recipe": log.recipe,
-        "history": {"train": log.train, "validation": log.validation},
-        "versions": describe_versions(),
-        "command": run.command,
-    }
-    write_run(folder / run.name, record, kept)
-    return record
+        return kept, log, {}
+    return kept, log, measure_denoising(model, x_test) if run.denoises else measure_vae(model, x_test)
 
 
 def measure_vae(model: vae.VAE, x_test: np.ndarray) -> dict[str, Any]:
@@ -287,8 +301,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="run.py sweep", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, metavar="NAME", help=f"{', '.join(MODELS)} (all)")
     parser.add_argument("--seeds", type=int, nargs="+", help="seeds (0 1 2 for VAEs, 0 for what denoises)")
-    parser.add_argument("--epochs", type=int, help="epochs per run (30; 10 for a second encoder)")
-    parser.add_argument("--limit", type=int, help="train and test on this many digits only")
+    parser.add_argument("--epochs", type=int, help="epochs per run (30; 10 for a second encoder; 16 or 24 on emoji)")
+    parser.add_argument("--limit", type=int, help="train and test on this many images only")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (one per core)")
     parser.add_argument("--out", type=Path, default=ROOT / "runs", help="folder of the runs (runs/)")
     parser.add_argument("--ship", action="store_true", help="copy the finished runs' weights into the package")

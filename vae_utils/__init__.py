@@ -3,7 +3,7 @@
 Read `vae.py` first; every other module builds on it.
 """
 
-from vae_utils.backend import compiled_decoder  # first: it imports Keras without TensorFlow's start-up lines
+from vae_utils import backend  # first: it imports Keras without TensorFlow's start-up lines
 from vae_utils.data import load_emoji, load_fashion_mnist, load_folder, load_mnist, pixel_log_odds, split_validation
 from vae_utils.latent import find_nearest, interpolate_linear, interpolate_spherical, order_by_kl
 from vae_utils.metrics import (
@@ -27,4 +27,4 @@ from vae_utils.vae import (
     kl_divergence_per_dim,
     reconstruction_loss,
 )
-from vae_utils.widgets import draw_a_digit, latent_map, latent_sliders, latent_walk, noise_slider
+from vae_utils.widgets import compiled_decoder, draw_a_digit, latent_map, latent_sliders, latent_walk, noise_slider

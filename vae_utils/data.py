@@ -1,4 +1,4 @@
-"""Images for the course: digits, clothes, emoji, your own pictures, and two ways to add noise to them.
+"""Images for the course: digits, clothes, emoji, your own pictures; noise and stamps to put over them.
 
 Images are `(n, height, width, channels) float32 in [0, 1]` with 1 (grey) or 3 (RGB) channels.
 """
@@ -6,11 +6,12 @@ Images are `(n, height, width, channels) float32 in [0, 1]` with 1 (grey) or 3 (
 import hashlib
 import struct
 import zlib
+from collections.abc import Sequence
 from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from vae_utils.vae import check_images
 
@@ -31,6 +32,14 @@ MNIST_MD5 = {
 }
 FASHION_MD5 = {"x": "8a1b719f9f0735f54c6f9ef07f01fe5c", "y": "e27076c4666f2f7b7b7ba19675567282"}
 EMOJI_MD5 = {"x": "ace1dc2c5c6ac672daa23cfd9387834e", "names": "319643b3d6106b885a452473e0f4ece2"}
+
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the grey value: ITU-R BT.601
+# Words of watermarks: those the shipped network learned from, and others to test it with.
+STAMP_WORDS = (
+    "BOXER", "BRAND", "COPY", "DEMO", "DRAFT", "FIXED", "GLYPH", "HAZEL", "IMAGE", "JUMPY", "LYNX", "OXIDE", "PHOTO",
+    "PREVIEW", "PROOF", "QUICK", "SAMPLE", "STOCK", "TRIAL", "VIXEN", "VOID", "WALTZ",
+)  # fmt: skip
+HELD_OUT_WORDS = ("EVENT", "MEDIA", "MINE", "OWNER", "PRESS", "SHOP", "SOLD", "TEST")
 
 # Emoji whose names differ in these words only are near-copies of each other: skin tone, gender, direction, hair.
 VARIANT_WORDS = {
@@ -87,10 +96,14 @@ def load_emoji(path: str | Path = EMOJI_PATH) -> tuple[Arrays, Arrays]:
     """
     arrays = _read_verified(Path(path), EMOJI_MD5)
     x, names = scale_pixels(arrays["x"]), arrays["names"]
-    families = ["-".join(word for word in name.split("-") if word not in VARIANT_WORDS) for name in names]
-    # With this remainder of the ten, no test emoji has a near-copy (a PSNR above 25 dB) in the training part.
-    test = np.array([zlib.crc32(family.encode()) % 10 == 1 for family in families])
+    test = number_families(names) == 1  # with this number, no test emoji has a near-copy (PSNR above 25 dB) in training
     return (x[~test], names[~test]), (x[test], names[test])
+
+
+def number_families(names: np.ndarray) -> np.ndarray:
+    """A number from 0 to 9 for every name of an emoji, `(n,)`, by a hash: one family has one number, 1 is for tests."""
+    families = ("-".join(word for word in str(name).split("-") if word not in VARIANT_WORDS) for name in names)
+    return np.array([zlib.crc32(family.encode()) % 10 for family in families], np.int64)
 
 
 def load_folder(path: str | Path, image_shape: tuple[int, int, int]) -> Arrays:
@@ -215,6 +228,38 @@ def add_salt_and_pepper(x: np.ndarray, level: float, rng: np.random.Generator) -
     x = _check_noise_input(x, level, 1, rng)
     draw = rng.random(x.shape[:-1], dtype=np.float32)[..., np.newaxis]
     return np.where(draw < level / 2, np.float32(0), np.where(draw < level, np.float32(1), x))
+
+
+def stamp_words(x: np.ndarray, words: Sequence[str], rng: np.random.Generator) -> Arrays:
+    """Copies of the images `x` with one of the `words` over each, and its opacity at every pixel.
+
+    Word, size (letters of a quarter to two fifths of the image), place, angle (up to 45° either way), colour and
+    opacity (0.5 to 0.8) are random: `stamped = (1 - opacity) * x + opacity * colour`. Returns `stamped` like `x`, and
+    `opacity (n, height, width, 1)`, 0 beside the letters. ValueError: `x` or `rng` as for the noises; no words.
+    """
+    x = _check_noise_input(x, 0, 1, rng)
+    if isinstance(words, str) or not len(words) or not all(isinstance(word, str) and word for word in words):
+        raise ValueError(f"words must hold at least one text that is not empty, such as ['DRAFT'], but is {words!r}.")
+    n, height, width, channels = x.shape
+    opacity, fine = np.empty((n, height, width, 1), np.float32), 4  # drawn four times as large, for smooth edges
+    side = fine * min(height, width)
+    for one in opacity:
+        sheet, word = Image.new("L", (fine * width, fine * height)), str(rng.choice(words))
+        font, middle = ImageFont.load_default(side * rng.uniform(0.25, 0.4)), (fine * width / 2, fine * height / 2)
+        ImageDraw.Draw(sheet).text(middle, word, 255, font, anchor="mm", stroke_width=side // 64)
+        move, angle = rng.uniform(-0.2, 0.2, 2) * side, rng.uniform(-45, 45)
+        sheet = sheet.rotate(angle, Image.Resampling.BICUBIC, translate=tuple(move)).reduce(fine)
+        one[..., 0] = rng.uniform(0.5, 0.8) * scale_pixels(np.asarray(sheet))
+    colour = rng.random((n, 1, 1, channels), dtype=np.float32)
+    return x + opacity * (colour - x), opacity
+
+
+def to_grey(x: np.ndarray) -> np.ndarray:
+    """Luma `(n, height, width, 1)` of RGB images `(n, height, width, 3)` in [0, 1], else ValueError; see `LUMA`."""
+    x = check_images(x)
+    if x.shape[-1] != 3:
+        raise ValueError(f"x must have the shape (batch, height, width, 3), but has {x.shape}.")
+    return (x @ np.float32(LUMA))[..., np.newaxis].clip(0, 1)
 
 
 def _check_noise_input(x: np.ndarray, level: float, highest: float, rng: np.random.Generator) -> np.ndarray:

@@ -29,16 +29,10 @@ def check_count(value: int, name: str) -> None:
 
 
 def negative_elbo(vae: VAE, x: np.ndarray, draws: int = 1, seed: int = 0) -> dict[str, float]:
-    """Negative ELBO (the test loss, on test images) and its two terms at β = 1, means over the images in nats.
+    """Negative ELBO (the test loss, on test images) and its two terms at β = 1, means over n ≥ 1 images in nats.
 
-    Args:
-        vae: a `VAE`.
-        x: n ≥ 1 images.
-        draws: draws of z per image, averaged, at least 1.
-        seed: seed of the draws.
-
-    Returns:
-        `loss`, `reconstruction_loss`, `kl_loss`; the first is the sum of the others.
+    `draws` of z per image, at least 1, are averaged. Returns `loss`, `reconstruction_loss` and `kl_loss`; the first is
+    the sum of the others.
     """
     x = check_some_images(vae, x)
     check_count(draws, "draws")
@@ -56,16 +50,11 @@ def negative_elbo(vae: VAE, x: np.ndarray, draws: int = 1, seed: int = 0) -> dic
 
 
 def importance_weighted_bound(vae: VAE, x: np.ndarray, k: int = 100, seed: int = 0) -> float:
-    """Importance-weighted bound: log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), mean over images in nats.
+    """Importance-weighted bound: log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), mean over n ≥ 1 images in nats.
 
-    At least the ELBO; rises with K towards the log marginal. Its negative compares with `negative_elbo`.
+    At least the ELBO; rises with K = `k` ≥ 1 towards the log marginal. Its negative compares with `negative_elbo`.
+    Time grows with n · k, memory does not.
     Source: Burda, Grosse and Salakhutdinov (2016), "Importance Weighted Autoencoders", equation 8.
-
-    Args:
-        vae: a `VAE`.
-        x: n ≥ 1 images.
-        k: draws per image, at least 1; time grows with n · k, memory does not.
-        seed: seed of the draws.
     """
     x = check_some_images(vae, x)
     check_count(k, "k")
@@ -117,15 +106,20 @@ def check_pairs(x: np.ndarray, x_recon: np.ndarray) -> tuple[np.ndarray, np.ndar
     return x.astype(np.float64), x_recon.astype(np.float64)
 
 
-def psnr(x: np.ndarray, x_recon: np.ndarray) -> np.ndarray:
+def psnr(x: np.ndarray, x_recon: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
     """Peak signal-to-noise ratio of every image, 10 log10(1 / MSE): `(n,)` dB, infinite where both are the same.
 
+    `where`, `(n, height, width, 1) bool`, chooses the pixels that count, all if left out; none of an image gives NaN.
     "The PSNR" of a set of images is the mean of these, throughout the course.
     Source: Huynh-Thu and Ghanbari (2008), "Scope of validity of PSNR in image/video quality assessment".
     """
     x, x_recon = check_pairs(x, x_recon)
-    with np.errstate(divide="ignore"):
-        return -10 * np.log10(np.mean((x - x_recon) ** 2, axis=(1, 2, 3)))
+    where = np.ones((*x.shape[:3], 1), bool) if where is None else np.asarray(where)
+    if where.shape != (*x.shape[:3], 1) or where.dtype != bool:
+        raise ValueError(f"where must be bool of shape {(*x.shape[:3], 1)}, but is {where.dtype} of {where.shape}.")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sum((x - x_recon) ** 2, axis=(1, 2, 3), where=where) / where.sum(axis=(1, 2, 3))
+        return -10 * np.log10(error / x.shape[-1])
 
 
 def ssim(x: np.ndarray, x_recon: np.ndarray) -> np.ndarray:

@@ -11,13 +11,15 @@ from typing import Any
 
 import keras
 
-from vae_utils.denoisers import DenoisingAutoencoder, build_bottleneck_denoiser, build_unet_denoiser
+from vae_utils import denoisers
 from vae_utils.vae import VAE, build_decoder, build_encoder
 
 ASSETS = Path(__file__).parent / "assets"
 EPOCHS = 30
 SIZES = tuple(range(2, 11))  # latent dimensions of the VAEs
-DENOISERS = {"unet_denoiser": build_unet_denoiser, "bottleneck_denoiser": build_bottleneck_denoiser}
+DENOISERS = {"unet_denoiser": denoisers.build_unet_denoiser, "bottleneck_denoiser": denoisers.build_bottleneck_denoiser}
+COLOUR_MODELS = {"colouriser": denoisers.build_colouriser, "watermark_remover": denoisers.build_watermark_remover}
+BUILDERS = DENOISERS | COLOUR_MODELS  # the first for digits, the others for emoji
 SWEEP_TABLE = ASSETS / "sweep.csv"
 
 
@@ -26,10 +28,10 @@ def name_model(model: int | str, denoising: bool = False) -> str:
 
     Raises ValueError for a model that does not ship; the message names those that do.
     """
-    if model in DENOISERS and not denoising:
+    if model in BUILDERS and not denoising:
         return str(model)
     if model not in SIZES or isinstance(model, bool):
-        names = ", ".join([*map(str, SIZES), *map(repr, DENOISERS)])
+        names = ", ".join([*map(str, SIZES), *map(repr, BUILDERS)])
         raise ValueError(f"No model ships for {model!r}; there are {names}.")
     return f"vae_L{model}_denoising_encoder" if denoising else f"vae_L{model}"
 
@@ -39,19 +41,20 @@ def weights_path(name: str) -> Path:
     return ASSETS / f"{name}.weights.h5"
 
 
-def load_pretrained(model: int | str, denoising: bool = False) -> VAE | DenoisingAutoencoder:
-    """A trained model for digits: the VAE of 2 to 10 latent dimensions, or a denoising autoencoder by its name.
+def load_pretrained(model: int | str, denoising: bool = False) -> keras.Model:
+    """A trained model: for digits the VAE of 2 to 10 latent dimensions, or a denoising autoencoder by its name.
 
     Args:
-        model: number of latent dimensions, or "unet_denoiser", or "bottleneck_denoiser".
+        model: number of latent dimensions, "unet_denoiser" or "bottleneck_denoiser"; "colouriser" or
+            "watermark_remover", which are for emoji.
         denoising: the same VAE with its second encoder, which was trained on noisy digits; the decoder is the same.
 
     Raises:
         ValueError: there is no such model (the message names those there are), or its file is damaged.
     """
     name = name_model(model, denoising)
-    if model in DENOISERS:
-        return load_weights(DENOISERS[model](), name)
+    if model in BUILDERS:
+        return load_weights(BUILDERS[model](), name)
     vae = load_weights(VAE(build_encoder(model), build_decoder(model)), name_model(model))
     return VAE(load_weights(build_encoder(model), name), vae.decoder) if denoising else vae
 

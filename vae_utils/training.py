@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from vae_utils.backend import keras
-from vae_utils.progress import choose_progress
 from vae_utils.vae import check_images
+from vae_utils.widgets.progress import choose_progress
 
 BATCH_SIZE = 256
 WARMUP_FRACTION = 0.1
@@ -84,19 +84,10 @@ def shuffled_batches(
 ) -> tf.data.Dataset:
     """All full batches once, in a new random order at every iteration.
 
-    A batch is gathered by its indices at once, which is faster than shuffling image by image.
-
-    Args:
-        x: `(n, …)`, n ≥ batch_size.
-        batch_size: images per batch, at least 1; the n % batch_size images left over sit out that iteration.
-        seed: seed of the orders, and of what `corrupt` draws.
-        corrupt: function of a batch and a seed, an int tensor `(2,)`, another one for every batch.
-
-    Returns:
-        batches of `x`, or pairs (corrupted batch, batch) if `corrupt` is given.
-
-    Raises:
-        ValueError: `batch_size` is below 1 or above n.
+    `x` is `(n, …)`; the n % batch_size images left over sit out that iteration. Gives batches of `x`, or pairs
+    (corrupted batch, batch) if there is a `corrupt`: a function of a batch and a seed, an int tensor `(2,)`, another
+    one for every batch. `seed` is that of the orders, and of what `corrupt` draws. ValueError if `batch_size` is below
+    1 or above n. A batch is gathered by its indices at once, which is faster than shuffling image by image.
     """
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, but is {batch_size!r}.")
