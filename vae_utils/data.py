@@ -244,8 +244,8 @@ def stamp_words(x: np.ndarray, words: Sequence[str], rng: np.random.Generator) -
     opacity, fine = np.empty((n, height, width, 1), np.float32), 4  # drawn four times as large, for smooth edges
     side = fine * min(height, width)
     for one in opacity:
-        sheet, word = Image.new("L", (fine * width, fine * height)), str(rng.choice(words))
-        font, middle = ImageFont.load_default(side * rng.uniform(0.25, 0.4)), (fine * width / 2, fine * height / 2)
+        font, word = ImageFont.load_default(side * rng.uniform(0.25, 0.4)), str(rng.choice(words))
+        sheet, middle = Image.new("L", (fine * width, fine * height)), (fine * width / 2, fine * height / 2)
         ImageDraw.Draw(sheet).text(middle, word, 255, font, anchor="mm", stroke_width=side // 64)
         move, angle = rng.uniform(-0.2, 0.2, 2) * side, rng.uniform(-45, 45)
         sheet = sheet.rotate(angle, Image.Resampling.BICUBIC, translate=tuple(move)).reduce(fine)
