@@ -423,9 +423,9 @@ def describe_training_speed(speed: dict[str, Any]) -> str:
             f"- `python3 run.py bench`: the usual Keras example, with its network and settings on the 60,000 training "
             f"digits, takes {speed['usual_epochs']} epochs and {speed['usual_seconds']:.0f} s to its own final test "
             f"loss of {speed['target_loss']:.1f} nats ({how}).",
-            f"On the same digits the recipe of this course passes that loss in {speed['our_seconds']:.1f} s ({epochs} "
-            f"in batches of {speed['ours']['batch_size']}, test loss {speed['our_loss']:.1f}, building the graph "
-            f"included), **{speed['ratio']:.0f} times** faster.",
+            f"The recipe of this course passes that loss in {speed['our_seconds']:.1f} s ({epochs} over "
+            f"{speed['ours']['digits']:,} of these digits in batches of {speed['ours']['batch_size']}, test loss "
+            f"{speed['our_loss']:.1f}, building the graph included), **{speed['ratio']:.0f} times** faster.",
             "Both are test losses, on the 10,000 digits that neither was trained on; the loss printed on the "
             "example's page is the training loss, on all 70,000 digits.",
             "[`tools/training_speed.json`](tools/training_speed.json) holds both curves.",

