@@ -26,6 +26,9 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 DEFAULT_PORT = 8888
 CHECKSUMS = "SHA256SUMS"  # the list in a wheelhouse, as `sha256sum` writes it
 
+# What a command needs beside the course and its extra `dev`.
+EXTRAS = {"test": ("teach",), "labs": ("teach",), "hub": ("hub",)}
+
 # JupyterLab would ask for news and look for updates on the network: a classroom may have none.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
@@ -34,6 +37,8 @@ usage: python3 run.py COMMAND [options]
 
   lab         open the course in JupyterLab      (--port N; the rest goes to JupyterLab)
   test        run every test and every notebook  (what follows goes to pytest)
+  labs        build the labs from their sources, or grade a folder of submissions  (--help tells the options)
+  hub         serve the course to a class by JupyterHub  (--help tells the options)
   check       see on one screen whether this machine is ready for the course
   wheelhouse  collect every package in a folder, for machines without internet  (--help tells the options)
   sweep       train the models that ship         (--help tells the options)
@@ -51,6 +56,8 @@ def main(arguments: list[str]) -> int:
     commands = {
         "lab": lab,
         "test": test,
+        "labs": labs,
+        "hub": hub,
         "check": check,
         "wheelhouse": wheelhouse,
         "sweep": sweep,
@@ -69,7 +76,7 @@ def main(arguments: list[str]) -> int:
     try:
         if command is wheelhouse:  # needs no environment
             return wheelhouse(arguments[1:])
-        choice, rest = read_choice(arguments[1:])
+        choice, rest = read_choice(arguments[1:], EXTRAS.get(arguments[0], ()))
         prepare(choice)
         return command(rest)
     except SetupError as error:
@@ -105,9 +112,10 @@ class SetupError(Exception):
 
 
 class Choice(NamedTuple):
-    """The distribution of TensorFlow to install, and the folder of wheels to install from (None: the network)."""
+    """The distribution of TensorFlow and the extras to install, and the folder of wheels (None: the network)."""
 
     tensorflow: str
+    extras: tuple[str, ...] = ("dev",)
     wheelhouse: Path | None = None
 
 
@@ -133,20 +141,21 @@ def dotted(version: tuple[int, ...]) -> str:
     return ".".join(str(part) for part in version[:2])
 
 
-def read_choice(arguments: list[str]) -> tuple[Choice, list[str]]:
+def read_choice(arguments: list[str], extras: tuple[str, ...] = ()) -> tuple[Choice, list[str]]:
     """The choice that `--gpu`, `--cpu` and `--wheelhouse` make, and the other arguments.
 
-    Without `--gpu` and `--cpu`, an environment keeps the TensorFlow that it has.
+    Without `--gpu` and `--cpu`, an environment keeps the TensorFlow that it has; it keeps its extras in any case.
     """
     folder, rest = take_option(arguments, "--wheelhouse")
     if folder == "":
         raise SetupError("--wheelhouse needs a folder: make one with `python3 run.py wheelhouse FOLDER`.")
-    tensorflow = read_stamp().splitlines()[2] if read_stamp() else choose_tensorflow()
+    found = read_stamp().splitlines()
+    tensorflow, kept = (found[2], found[3].split()) if found else (choose_tensorflow(), ())
     for option in ("--gpu", "--cpu"):
         if option in rest:
             tensorflow = choose_tensorflow(gpu=option == "--gpu")
     rest = [argument for argument in rest if argument not in ("--gpu", "--cpu")]
-    return Choice(tensorflow, Path(folder).resolve() if folder else None), rest
+    return Choice(tensorflow, tuple(sorted({"dev", *kept, *extras})), Path(folder).resolve() if folder else None), rest
 
 
 def choose_tensorflow(gpu: bool = False, system: str = "", machine: str = "") -> str:
@@ -159,27 +168,29 @@ def choose_tensorflow(gpu: bool = False, system: str = "", machine: str = "") ->
     return "tensorflow-cpu" if (system, machine) == ("linux", "x86_64") else "tensorflow"
 
 
-def list_requirements(tensorflow: str) -> list[str]:
-    """What the course and its tests need, and what builds it, with this distribution in the place of `tensorflow`."""
+def list_requirements(tensorflow: str, extras: tuple[str, ...]) -> list[str]:
+    """What the course and these extras need, and what builds it, with this distribution in place of `tensorflow`."""
     import tomllib  # new in Python 3.11; an older one must get as far as the sentence that says so
 
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = settings["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["dev"] + settings["build-system"]["requires"]
+    wanted = project["dependencies"] + settings["build-system"]["requires"]
+    for extra in extras:
+        wanted += project["optional-dependencies"].get(extra, [])
     return [re.sub(r"^tensorflow(?![\w-])", tensorflow, requirement) for requirement in wanted]
 
 
 def make_stamp(choice: Choice) -> str:
-    """What an environment was made for: Python, folder and TensorFlow; on the last line, which packages it got."""
+    """What an environment was made for, by line: Python, folder, TensorFlow; extras; the list of packages."""
     files = [(ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt")]
     digest = hashlib.sha256(b"".join(files)).hexdigest()
-    return f"{sys.version_info[:2]}\n{ROOT}\n{choice.tensorflow}\n{digest}"
+    return f"{sys.version_info[:2]}\n{ROOT}\n{choice.tensorflow}\n{' '.join(choice.extras)}\n{digest}"
 
 
 def read_stamp() -> str:
     """What `.venv` was made for; empty if it is missing or unfinished."""
     text = STAMP.read_text(encoding="utf-8") if STAMP.exists() and venv_program("python").exists() else ""
-    return text if len(text.splitlines()) == 4 else ""  # the first edition's had one line
+    return text if len(text.splitlines()) == 5 else ""  # an older course's had fewer
 
 
 # --- setting up --------------------------------------------------------------------------------------
@@ -204,7 +215,7 @@ def prepare(choice: Choice) -> None:
 def install(choice: Choice) -> None:
     """Install what the course needs, then the course itself: by uv, else by pip."""
     source = ["--no-index", "--find-links", choice.wheelhouse] if choice.wheelhouse else []
-    packages = ["-c", ROOT / "constraints.txt", *list_requirements(choice.tensorflow)]
+    packages = ["-c", ROOT / "constraints.txt", *list_requirements(choice.tensorflow, choice.extras)]
     course = ["--no-deps", "--no-build-isolation", "-e", ROOT]
     python = venv_program("python")
     uv = find_uv(VENV, source)
@@ -296,6 +307,15 @@ def test(arguments: list[str]) -> int:
     return run("-m", "pytest", *at_once, *arguments)
 
 
+def labs(arguments: list[str]) -> int:
+    return run("-m", "tools.labs", *arguments)
+
+
+def hub(arguments: list[str]) -> int:
+    write_lab_settings()
+    return run("-m", "tools.hub", *arguments)
+
+
 def check(arguments: list[str]) -> int:
     return run("-m", "tools.check", *arguments)
 
@@ -326,9 +346,7 @@ def lab(arguments: list[str]) -> int:
     port, rest, problem = choose_port(arguments)
     if problem:
         return fail(problem)
-    settings = VENV / "share" / "jupyter" / "lab" / "settings"
-    settings.mkdir(parents=True, exist_ok=True)
-    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    write_lab_settings()
     options = [f"--port={port}", "--port-retries=0"]
     # `python -m` in the course's folder makes `tools` importable.
     options.append("--ServerApp.kernel_websocket_connection_class=tools.lab_server.PromptConnection")  # quick sliders
@@ -340,6 +358,13 @@ def lab(arguments: list[str]) -> int:
     if not any(option.startswith("--ServerApp.root_dir") for option in rest):
         options.append(f"--ServerApp.root_dir={ROOT / 'notebooks'}")
     return run("-m", "jupyterlab", *options, *rest)
+
+
+def write_lab_settings() -> None:
+    """JupyterLab's settings for this environment."""
+    settings = VENV / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "overrides.json").write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
 
 
 def choose_port(arguments: list[str]) -> tuple[int, list[str], str]:

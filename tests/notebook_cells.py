@@ -20,13 +20,29 @@ def defined_names(source: str) -> set[str]:
     return names
 
 
+def read_cells(notebook: str) -> list[str]:
+    """The code cells of a notebook, given by its number."""
+    path = next(NOTEBOOKS.glob(f"{notebook}_*.ipynb"))
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def run_definition(notebook: str, name: str, **constants: Any) -> Any:
+    """The function `name` of a notebook alone, without what else its cell does; it reads imports and `constants`."""
+    cells = read_cells(notebook)
+    found = [n for cell in cells for n in ast.parse(cell).body if getattr(n, "name", "") == name]
+    assert len(found) == 1, f"notebook {notebook} no longer defines {name} once: change the test with it."
+    space = dict(constants)
+    exec(cells[0], space)
+    exec(ast.unparse(found[0]), space)
+    return space[name]
+
+
 def run_cells(notebook: str, *names: str) -> dict[str, Any]:
     """What the import cell of a notebook, given by its number, and the cells that bind `names` define."""
-    path = next(NOTEBOOKS.glob(f"{notebook}_*.ipynb"))
-    cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = read_cells(notebook)
     space: dict[str, Any] = {}
     for source in [cells[0], *(cell for cell in cells[1:] if defined_names(cell) & set(names))]:
         exec(source, space)
     missing = set(names) - set(space)
-    assert not missing, f"{path.name} no longer defines {', '.join(sorted(missing))}: change the test with it."
+    assert not missing, f"notebook {notebook} no longer defines {', '.join(sorted(missing))}: change the test with it."
     return space

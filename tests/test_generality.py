@@ -113,13 +113,11 @@ def test_metrics(trained):
 
 
 def test_plots(trained):
-    vae, x, grid = trained.vae, trained.x, np.linspace(-1, 1, 4)
+    vae, x = trained.vae, trained.x
     x_recon = vae.reconstruct(x)
-    codes = np.stack(np.meshgrid(grid, -grid), axis=-1).reshape(-1, 2)
     figures = [
         plots.image_rows({"image": x[:4], "reconstruction": x_recon[:4]}, "Rows"),
         plots.image_sheets({"image": x, "reconstruction": x_recon}, "Sheets"),
-        plots.manifold(vae.decode(codes), np.linspace(0.1, 0.9, 4), grid, "Manifold"),
         plots.training_progress(trained.log, x[:4], x_recon[:4]),
     ]
     for figure, _ in figures:
@@ -127,9 +125,10 @@ def test_plots(trained):
 
 
 @classes
-def test_latent_plane_names_every_class(classes, trained):
+def test_a_plane_names_every_class(classes, trained):
     z_mean, y = trained.vae.encode(trained.x)[0], np.arange(16) % classes
-    figure, ax = plots.latent_plane(z_mean, y, "Codes")
+    figure, (ax,) = plots.make_figure("Codes", (7, 7.2))
+    plots.scatter_classes(ax, z_mean, y)
     assert [text.get_text() for text in ax.texts] == [str(label) for label in range(classes)]
     assert len({tuple(dots.get_facecolor()[0]) for dots in ax.collections}) == classes
     plots.to_png(figure, dpi=40)

@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import expm
 from scipy.spatial.distance import cdist
 
-from vae_utils import find_nearest, interpolate_linear, interpolate_spherical, order_by_kl
+from vae_utils import interpolate_linear, interpolate_spherical, order_by_kl
+from vae_utils.widgets.maps import find_nearest
 
 
 @pytest.mark.parametrize("interpolate", [interpolate_linear, interpolate_spherical])

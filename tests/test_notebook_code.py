@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from notebook_cells import run_cells
+from notebook_cells import run_cells, run_definition
 
-from tools import images
+from tools import colour, images
 from vae_utils import (
     VAE,
     Sampler,
@@ -64,3 +64,20 @@ def test_the_small_vae_learns_what_the_packages_vae_learns(taught, digits):
     for theirs, ours in zip(*weights, strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
     np.testing.assert_allclose(*images, atol=1e-5)
+
+
+def test_the_loss_of_several_answers_is_that_of_the_shipped_colouriser():
+    rng = np.random.default_rng(0)
+    x, answers = rng.random((5, 32, 32, 3), np.float32), rng.random((5, 10, 32, 32, 3), np.float32)
+    soft_minimum = run_definition("08", "soft_minimum", SHARPNESS=colour.SHARPNESS)
+    model = colour.ColourTraining(keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten()]))
+    shipped = model.compute_loss(x, x, answers)
+    assert float(np.mean(soft_minimum(x[:, np.newaxis], answers))) == pytest.approx(float(shipped), rel=1e-5)
+
+
+def test_a_batch_is_stamped_as_for_the_shipped_watermark_remover():
+    x = np.random.default_rng(0).random((6, 32, 32, 3), np.float32)
+    stamps, seed = colour.Stamps(("WORD",), 20, 0), np.array([3, 4], np.int32)
+    stamp = run_definition("08", "stamp_batch")(stamps.opacity)
+    np.testing.assert_allclose(stamp(x, seed), stamps(x, seed), atol=1e-6)
+    assert not np.allclose(stamp(x, seed), x)

@@ -131,30 +131,30 @@ def test_sheets_stand_side_by_side(images):
     assert a.x1 <= b.x0
 
 
-def test_bars_carry_their_values():
-    _, ax = plots.bars({"a": 1.0, "b": 2.346}, "title", "nats")
-    assert [text.get_text() for text in ax.texts] == ["1.00", "2.35"]
-    assert [bar.get_height() for bar in ax.patches] == [1.0, 2.346] and ax.get_ylabel() == "nats"
+def draw_plane(z, y):
+    """The axes of a scatter plot of codes."""
+    _, (ax,) = plots.make_figure("title", (7, 7.2))
+    plots.scatter_classes(ax, z, y)
+    return ax
 
 
 @pytest.mark.parametrize("classes", [2, 10, 11])
 def test_the_plane_names_every_class_in_its_own_colour(classes):
     z, y = rng.normal(size=(220, 2)), np.arange(220) % classes
-    figure, ax = plots.latent_plane(z, y, "title")
+    ax = draw_plane(z, y)
     assert {text.get_text() for text in ax.texts} == {str(label) for label in range(classes)}
     assert len({text.get_color() for text in ax.texts}) == classes
     assert sum(len(points.get_offsets()) for points in ax.collections) == 220
-    assert "standard deviations" in ax.get_xlabel() and figure.get_suptitle() == "title"
 
 
 def test_a_class_keeps_its_colour_when_others_are_missing():
     z = rng.normal(size=(100, 2))
-    _, ax = plots.latent_plane(z, np.where(np.arange(100) % 2, 7, 3), "title")
+    ax = draw_plane(z, np.where(np.arange(100) % 2, 7, 3))
     assert {t.get_text(): t.get_color() for t in ax.texts} == {"3": plots.CLASS_COLOURS[3], "7": plots.CLASS_COLOURS[7]}
 
 
 def test_classes_may_have_names():
-    _, ax = plots.latent_plane(rng.normal(size=(100, 2)), np.array(["cat", "dog"])[np.arange(100) % 2], "title")
+    ax = draw_plane(rng.normal(size=(100, 2)), np.array(["cat", "dog"])[np.arange(100) % 2])
     assert {text.get_text() for text in ax.texts} == {"cat", "dog"}
 
 
@@ -169,18 +169,6 @@ def test_labels_are_spread_until_none_covers_another(points):
 def test_labels_that_stand_apart_stay_where_they_are():
     points = 10.0 * np.array([[0, 0], [1, 0], [0, 1]])
     np.testing.assert_allclose(plots.spread_labels(points, 1.0), points, atol=0.01)
-
-
-@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (16, 24, 1)])
-def test_the_manifold_has_the_largest_second_coordinate_on_top(shape):
-    images = np.zeros((9, *shape), np.float32)
-    images[:3] = 1  # the top row
-    _, ax = plots.manifold(images, np.array([0.2, 0.5, 0.8]), np.array([-1.0, 0.0, 1.0]), "title")
-    picture = ax.images[0].get_array()
-    assert (picture[: shape[0]] == 1).all() and (picture[shape[0] :] == 0).all()
-    top_tick = ax.get_yticks().argmin()
-    assert ax.get_yticklabels()[top_tick].get_text().startswith("+1.00")
-    assert ax.get_yticks()[top_tick] == pytest.approx((shape[0] - 1) / 2)  # the middle of the top row
 
 
 @pytest.mark.parametrize("terms", [TERMS, TERMS[:1]], ids=["a VAE", "an autoencoder"])
@@ -272,10 +260,9 @@ def test_a_figure_of_many_colours_keeps_them():
         (lambda: plots.image_rows({}, ""), "same number of images"),
         (lambda: plots.image_rows({"a": IMAGES[:0]}, ""), "at least 1"),
         (lambda: plots.image_sheets({}, ""), "at least one name"),
-        (lambda: plots.latent_plane(rng.normal(size=(9, 3)), np.zeros(9), ""), r"z must be \(n, 2\)"),
-        (lambda: plots.latent_plane(rng.normal(size=(9, 2)), np.zeros(8), ""), r"z must be \(n, 2\)"),
-        (lambda: plots.latent_plane(np.zeros((0, 2)), np.zeros(0), ""), "at least 1"),
-        (lambda: plots.manifold(IMAGES, np.arange(3), np.arange(3), ""), "3 coordinates need 9 images"),
+        (lambda: plots.scatter_classes(None, rng.normal(size=(9, 3)), np.zeros(9)), r"z must be \(n, 2\)"),
+        (lambda: plots.scatter_classes(None, rng.normal(size=(9, 2)), np.zeros(8)), r"z must be \(n, 2\)"),
+        (lambda: plots.scatter_classes(None, np.zeros((0, 2)), np.zeros(0)), "at least 1"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence_before_a_figure_is_made(draw, sentence):
@@ -284,14 +271,13 @@ def test_bad_input_is_refused_in_one_sentence_before_a_figure_is_made(draw, sent
     assert "\n" not in str(error.value) and not plt.get_fignums()
 
 
-@pytest.mark.parametrize("layout", ["image_rows", "image_sheets", "loss_curves", "latent_plane", "bars", "progress"])
+@pytest.mark.parametrize("layout", ["image_rows", "image_sheets", "loss_curves", "plane", "progress"])
 def test_letters_are_whole_and_can_be_read_at_the_width_of_a_page(layout):
     figure = {
         "image_rows": lambda: plots.image_rows({"a name\nin two long lines": IMAGES, "b": IMAGES}, "title"),
         "image_sheets": lambda: plots.image_sheets({"a": IMAGES, "b": IMAGES}, "title"),
         "loss_curves": lambda: plots.loss_curves(make_log(), "title"),
-        "latent_plane": lambda: plots.latent_plane(rng.normal(size=(99, 2)), np.arange(99) % 10, "title"),
-        "bars": lambda: plots.bars({"a": 1.0}, "title", "nats"),
+        "plane": lambda: [draw_plane(rng.normal(size=(99, 2)), np.arange(99) % 10).figure],
         "progress": lambda: plots.training_progress(make_log(), IMAGES, IMAGES),
     }[layout]()[0]
     pixels = picture_pixels(figure)

@@ -76,6 +76,8 @@ PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile")
         (["check"], ("-m", "tools.check")),
         (["sweep", "--help"], ("-m", "tools.sweep", "--help")),
         (["images"], ("-m", "tools.images")),
+        (["labs", "--grade", "class"], ("-m", "tools.labs", "--grade", "class")),
+        (["hub", "--add", "anna", "ben"], ("-m", "tools.hub", "--add", "anna", "ben")),
         (["bench", "--full"], ("-m", "tools.training_speed", "--full")),
         (["bench", "sliders", "--record"], ("-m", "tools.slider_speed", "--record")),
         (["bench", "setup", "--record"], ("-m", "tools.setup_speed", "--record")),

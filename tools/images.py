@@ -414,7 +414,6 @@ def describe_models() -> str:
 
 def describe_training_speed(speed: dict[str, Any]) -> str:
     """Our seconds beside those of the usual example, and how both are known."""
-    epochs = "1 epoch" if speed["our_epochs"] == 1 else f"{speed['our_epochs']} epochs"
     how = "trained and measured epoch by epoch in the same run"
     if speed["usual_pace"]:
         how = f"losses of an earlier full run, at the pace of {len(speed['usual_pace'])} epochs timed in this one"
@@ -423,9 +422,10 @@ def describe_training_speed(speed: dict[str, Any]) -> str:
             f"- `python3 run.py bench`: the usual Keras example, with its network and settings on the 60,000 training "
             f"digits, takes {speed['usual_epochs']} epochs and {speed['usual_seconds']:.0f} s to its own final test "
             f"loss of {speed['target_loss']:.1f} nats ({how}).",
-            f"The recipe of this course passes that loss in {speed['our_seconds']:.1f} s ({epochs} over "
-            f"{speed['ours']['digits']:,} of these digits in batches of {speed['ours']['batch_size']}, test loss "
-            f"{speed['our_loss']:.1f}, building the graph included), **{speed['ratio']:.0f} times** faster.",
+            f"The recipe of this course passes that loss in {speed['our_seconds']:.1f} s (one pass over "
+            f"{speed['our_digits']:,} of these digits in batches of {speed['ours'][0]['recipe']['batch_size']}, "
+            f"test loss {speed['our_loss']:.1f}), **{speed['ratio']:.0f} times** faster; ours includes building the "
+            "graph, theirs does not.",
             "Both are test losses, on the 10,000 digits that neither was trained on; the loss printed on the "
             "example's page is the training loss, on all 70,000 digits.",
             "[`tools/training_speed.json`](tools/training_speed.json) holds both curves.",

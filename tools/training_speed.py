@@ -7,7 +7,8 @@
 
 The example is the network that most tutorials copy (stride-2 convolutions 32 and 64, dense 16, transposed
 convolutions 64, 32, 1, kernels 3×3, Adam 1e-3, batches of 128, 30 epochs), written here with our own code. It trains on
-the 60,000 digits; ours needs only a part of them. Both are measured on the 10,000 test digits.
+the 60,000 digits; ours needs only a part of them. Both are measured on the 10,000 test digits. Ours runs twice before
+the example and twice after it, so that a machine whose speed changes favours neither.
 """
 
 import argparse
@@ -29,7 +30,7 @@ layers = keras.layers
 RECORD_PATH = Path(__file__).with_suffix(".json")
 USUAL_EPOCHS, USUAL_BATCH_SIZE, PACE_EPOCHS = 30, 128, 2
 # As short as passes the example's final loss.
-OUR_DIGITS, OUR_EPOCHS, OUR_BATCH_SIZE, OUR_PEAK_RATE = 24_000, 1, 128, 1.2e-2
+OUR_DIGITS, OUR_BATCH_SIZE, OUR_PEAK_RATE = 24_000, 128, 1.2e-2
 
 
 def build_usual_example() -> VAE:
@@ -78,9 +79,9 @@ def time_usual_example(x: np.ndarray, epochs: int, x_test: np.ndarray | None = N
 
 
 def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
-    """Train by the course's recipe on the first digits; test losses and seconds since the start after every epoch.
+    """Train by the course's recipe on the first digits; test loss and seconds at its end, training loss on the way.
 
-    The seconds contain all there is: building model and graph, and the test loss measured after every epoch.
+    The seconds contain building model and graph; as with the example, the test loss is measured outside them.
     """
     keras.utils.set_random_seed(0)
     started = time.perf_counter()
@@ -88,58 +89,51 @@ def time_ours(x: np.ndarray, x_test: np.ndarray) -> dict[str, Any]:
     log = training.train(
         vae,
         x[:OUR_DIGITS],
-        x_test,
-        epochs=OUR_EPOCHS,
+        x[-1000:],
+        epochs=1,
         batch_size=OUR_BATCH_SIZE,
         peak_learning_rate=OUR_PEAK_RATE,
         corrupt=training.BernoulliDraws(),
         live=False,
     )
-    total = time.perf_counter() - started
-    left = np.append(np.cumsum(log.epoch_seconds[:0:-1])[::-1], 0.0)
-    losses = [*log.validation["loss"][:-1], negative_elbo(vae, x_test, draws=5)["loss"]]
+    seconds = time.perf_counter() - started
+    seen = np.round(np.array(log.step_epochs) * log.recipe["steps_per_epoch"] * OUR_BATCH_SIZE)
     return {
-        "epochs": OUR_EPOCHS,
-        "digits": len(x[:OUR_DIGITS]),
-        "batch_size": OUR_BATCH_SIZE,
-        "losses": [round(loss, 2) for loss in losses],
-        "seconds": [round(total - rest, 2) for rest in left.tolist()],
+        "seconds": round(seconds, 2),
+        "loss": round(negative_elbo(vae, x_test, draws=5)["loss"], 2),
+        "digits_seen": seen.astype(int).tolist(),
+        "training_losses": [round(loss, 2) for loss in log.step_loss],
         "recipe": log.recipe,
     }
 
 
-def compare(usual: dict[str, Any], ours: dict[str, Any], pace: list[float] | None) -> dict[str, Any]:
-    """Seconds of both to the example's own final test loss, each counted to the first epoch that ends at or below it.
+def compare(usual: dict[str, Any], ours: list[dict[str, Any]], pace: list[float] | None) -> dict[str, Any]:
+    """Seconds of both to the example's own final test loss.
 
     Args:
-        usual: `losses` and `seconds` of every epoch of a full training of the example.
-        ours: `losses` and `seconds` since the start at the end of every epoch.
+        usual: `losses` and `seconds` of every epoch of a full training of the example, which is counted to the first
+            epoch that ends at or below its last loss.
+        ours: `loss` and `seconds` of runs of our training; their mean seconds count, and their highest loss.
         pace: seconds of a few epochs of the example in this run, whose median then stands for each of its epochs.
 
     Raises:
         ValueError: ours does not reach that loss.
     """
-    target = usual["losses"][-1]
-    usual_epochs = count_epochs(usual["losses"], target)
-    our_epochs = count_epochs(ours["losses"], target)
-    if our_epochs is None:
-        raise ValueError(f"Our run ends at a test loss of {ours['losses'][-1]}, above {target}: train for longer.")
+    target, our_loss = usual["losses"][-1], max(run["loss"] for run in ours)
+    if our_loss > target:
+        raise ValueError(f"Our run ends at a test loss of {our_loss}, above {target}: train for longer.")
+    usual_epochs = next(epoch for epoch, loss in enumerate(usual["losses"], 1) if loss <= target)
     usual_seconds = usual_epochs * statistics.median(pace) if pace else sum(usual["seconds"][:usual_epochs])
-    our_seconds = ours["seconds"][our_epochs - 1]
+    our_seconds = statistics.mean(run["seconds"] for run in ours)
     return {
         "target_loss": target,
         "usual_epochs": usual_epochs,
         "usual_seconds": round(usual_seconds, 1),
-        "our_epochs": our_epochs,
+        "our_digits": ours[0]["recipe"]["train_images"],
         "our_seconds": round(our_seconds, 1),
-        "our_loss": ours["losses"][our_epochs - 1],
+        "our_loss": our_loss,
         "ratio": round(usual_seconds / our_seconds, 1),
     }
-
-
-def count_epochs(losses: list[float], target: float) -> int | None:
-    """Epochs until a loss is at or below `target`, None if none is."""
-    return next((epoch for epoch, loss in enumerate(losses, 1) if loss <= target), None)
 
 
 def time_overhead(x: np.ndarray, epochs: int = 3) -> tuple[float, float]:
@@ -227,13 +221,14 @@ def main() -> None:
     print(f"{describe_machine()}\n{describe_versions()}\n")
     (x, _), (x_test, _) = load_mnist()
 
-    ours = time_ours(x, x_test)
+    ours = [time_ours(x, x_test) for _ in range(2)]
     usual, pace = measure_usual_example(x, x_test, options.full)
     if options.full and options.record:
         write_record(read_record() | {"usual": usual})  # twenty minutes of work, kept whatever happens below
+    ours += [time_ours(x, x_test) for _ in range(2)]
     result = compare(usual, ours, pace)
     print(
-        f"to a test loss of {result['target_loss']}: ours {result['our_seconds']} s ({result['our_epochs']} epochs), "
+        f"to a test loss of {result['target_loss']}: ours {result['our_seconds']} s ({result['our_digits']} digits), "
         f"the usual example {result['usual_seconds']} s ({result['usual_epochs']} epochs): ratio {result['ratio']}",
         flush=True,
     )

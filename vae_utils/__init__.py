@@ -5,7 +5,7 @@ Read `vae.py` first; every other module builds on it.
 
 from vae_utils import backend  # first: it imports Keras without TensorFlow's start-up lines
 from vae_utils.data import load_emoji, load_fashion_mnist, load_folder, load_mnist, pixel_log_odds, split_validation
-from vae_utils.latent import find_nearest, interpolate_linear, interpolate_spherical, order_by_kl
+from vae_utils.latent import interpolate_linear, interpolate_spherical, order_by_kl
 from vae_utils.metrics import (
     active_units,
     importance_weighted_bound,

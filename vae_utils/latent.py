@@ -1,4 +1,4 @@
-"""Geometry of the latent space: paths between two codes, the codes nearest to a point, dimensions in order of KL."""
+"""Geometry of the latent space: paths between two codes, dimensions in order of KL."""
 
 import numpy as np
 
@@ -34,26 +34,6 @@ def _check_path(a: np.ndarray, b: np.ndarray, t: float | np.ndarray) -> tuple[np
     if not ((t >= 0) & (t <= 1)).all():
         raise ValueError(f"t must lie in [0, 1], but reaches from {t.min():.3g} to {t.max():.3g}.")
     return a, b, t[..., np.newaxis]
-
-
-def find_nearest(z_mean: np.ndarray, z: np.ndarray, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Indices into `z_mean` `(n, latent_dim)` of the codes nearest to `z` `(latent_dim,)`, and their distances.
-
-    Both results have the shape `(min(count, n),)`; the nearest comes first; distances are Euclidean.
-    ValueError: the shapes do not fit, a number is not finite, or `count` is below 1.
-    """
-    z_mean, z = np.asarray(z_mean), np.asarray(z)
-    if z_mean.ndim != 2 or not len(z_mean) or z.shape != z_mean.shape[1:] or count < 1:
-        shapes = f"{z_mean.shape}, {z.shape} and {count}"
-        raise ValueError(f"z_mean must be (n, latent_dim), z (latent_dim,) and count at least 1, but are {shapes}.")
-    offset = z_mean - z
-    squares = np.einsum("ij,ij->i", offset, offset)
-    if not np.isfinite(squares).all():
-        raise ValueError("z_mean and z must be finite, but hold NaN or infinity.")
-    count = min(count, len(squares))
-    found = np.argpartition(squares, count - 1)[:count]
-    found = found[np.argsort(squares[found], kind="stable")]
-    return found, np.sqrt(squares[found])
 
 
 def order_by_kl(kl_per_dimension: np.ndarray) -> np.ndarray:

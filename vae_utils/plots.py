@@ -165,23 +165,14 @@ def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Fig
     return figure, np.append(axes, ax)
 
 
-def latent_plane(z: np.ndarray, y: np.ndarray, title: str) -> tuple[Figure, Axes]:
-    """Codes on a plane, one colour per class, each class named at its median.
-
-    `z` is `(n, 2)` (of codes with more dimensions, choose two) and `y` `(n,)` numbers or names of classes; n ≥ 1, else
-    ValueError.
-    """
-    if np.ndim(z) != 2 or np.shape(z)[1] != 2 or np.shape(y) != np.shape(z)[:1] or not len(z):
-        raise ValueError(f"z must be (n, 2) with n of at least 1 and y (n,), but are {np.shape(z)} and {np.shape(y)}.")
-    figure, (ax,) = make_figure(title, (7, 7.2))
-    scatter_classes(ax, z, y)
-    label_axes(ax, "z_mean[0] (prior standard deviations)", "z_mean[1] (prior standard deviations)")
-    return figure, ax
-
-
 def scatter_classes(ax: Axes, z: np.ndarray, y: np.ndarray, size: float = 4) -> None:
-    """The points of `latent_plane` on given axes; names that would cover each other are moved apart."""
+    """Points of a plane on `ax`, one colour per class, each class named at its median, if need be a little beside it.
+
+    `z` is `(n, 2)` and `y` `(n,)` numbers or names of classes; n ≥ 1, else ValueError.
+    """
     z, y = np.asarray(z), np.asarray(y)
+    if z.ndim != 2 or z.shape[1] != 2 or y.shape != z.shape[:1] or not len(z):
+        raise ValueError(f"z must be (n, 2) with n of at least 1 and y (n,), but are {z.shape} and {y.shape}.")
     names, places = np.unique(y, return_inverse=True)
     numbers = names if y.dtype.kind in "iu" else np.arange(len(names))  # a 7 has its colour though a 3 is missing
     centres = np.array([np.median(z[places == place], axis=0) for place in range(len(names))])
@@ -205,36 +196,3 @@ def spread_labels(points: np.ndarray, distance: float) -> np.ndarray:
         np.fill_diagonal(push, 0)
         points += 0.25 * (push[..., np.newaxis] * offset).sum(axis=1)
     return points
-
-
-def manifold(images: np.ndarray, quantiles: np.ndarray, z_axis: np.ndarray, title: str) -> tuple[Figure, Axes]:
-    """Decoded images where they stand on a square grid of the latent plane, two screen pixels for one of theirs.
-
-    `images` are `(n·n, height, width, channels)`, the largest second coordinate first (top row); `z_axis` `(n,)` the
-    rising coordinates of the grid lines, `quantiles` `(n,)` their probabilities. ValueError if they do not fit.
-    """
-    n = len(z_axis)
-    if (len(images), len(quantiles)) != (n * n, n):
-        raise ValueError(f"{n} coordinates need {n * n} images and {n} quantiles, not {len(images)}, {len(quantiles)}.")
-    height, width = images.shape[1:3]
-    inches = 2 * n * np.array([width, height]) / DPI
-    figure = plt.figure(figsize=inches + 1.2, dpi=DPI)
-    ax = figure.add_axes((*((1, 0.8) / (inches + 1.2)), *(inches / (inches + 1.2))))
-    show_picture(ax, tile_images(images, n))
-    shown = np.unique(np.linspace(0, n - 1, 7).round().astype(int))
-    labels = [f"{z_axis[i]:+.2f}\n({quantiles[i]:.1%})" for i in shown]
-    ax.set_xticks((shown + 0.5) * width - 0.5, labels, fontsize=FONT_SIZE - 1)
-    ax.set_yticks((n - 0.5 - shown) * height - 0.5, labels, fontsize=FONT_SIZE - 1)
-    label_axes(ax, "z[0] (share of the prior below it)", "z[1] (share of the prior below it)", title)
-    return figure, ax
-
-
-def bars(values: Mapping[str, float], title: str, ylabel: str) -> tuple[Figure, Axes]:
-    """One bar per name with its value written on it."""
-    figure, (ax,) = make_figure(title, (1.6 + 1.6 * len(values), 4.2))
-    drawn = ax.bar(list(values), list(values.values()), color=TRAIN_COLOUR, width=0.6)
-    ax.bar_label(drawn, fmt="%.2f", fontsize=FONT_SIZE, padding=2)
-    label_axes(ax, "", ylabel)
-    ax.tick_params(labelsize=FONT_SIZE)
-    ax.margins(y=0.15)
-    return figure, ax

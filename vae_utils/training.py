@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from vae_utils.backend import keras
+from vae_utils.progress import choose_progress
 from vae_utils.vae import check_images
-from vae_utils.widgets.progress import choose_progress
 
 BATCH_SIZE = 256
 WARMUP_FRACTION = 0.1
@@ -233,6 +233,7 @@ def train(
         raise ValueError(f"On {devices} devices batch_size must be a multiple of {devices}, and x_validation as long.")
     with strategy.scope():  # the optimizer's variables belong on the model's devices
         optimizer = build_optimizer(schedule)
+        optimizer.build(model.trainable_variables)  # else TensorFlow traces the training step twice: seconds
     joined = min(STEPS_PER_EXECUTION, steps) if devices == 1 else 1  # Keras cannot join the steps of several devices
     model.compile(optimizer, steps_per_execution=joined, jit_compile=False)
     log = TrainingLog(

@@ -8,7 +8,6 @@ import numpy as np
 from ipywidgets import Button, Dropdown, Layout
 from PIL import Image, ImageDraw
 
-from vae_utils.latent import find_nearest
 from vae_utils.vae import check_images
 from vae_utils.widgets import maps
 from vae_utils.widgets.panel import Panel, make_image, make_text, put_caption, put_in_column, put_in_row
@@ -223,7 +222,7 @@ class DrawADigit(Panel):
             raise ValueError(f"encode must return two arrays (1, {self.z_mean.shape[1]}), but returns {z_mean.shape}.")
         z, deviation = z_mean[0], np.exp(z_log_var[0] / 2)
         self._code.value = describe_code(z, deviation)
-        found, _ = find_nearest(self.z_mean, z, maps.NEIGHBOURS)
+        found, _ = maps.find_nearest(self.z_mean, z, maps.NEIGHBOURS)
         self.pictures["neighbours"].value = maps.tiles_png(self.x[found])
         self._near.value = maps.describe_neighbours(self.y[found])
         self.map.value = png_bytes(self._draw_posterior(z, deviation), maps.PALETTE)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from ipywidgets import Box, Button, GridBox, Layout
 
-from vae_utils.latent import find_nearest
 from vae_utils.widgets import maps
 from vae_utils.widgets.panel import Panel, make_image, make_slider, make_text, put_caption, put_in_column, put_in_row
 from vae_utils.widgets.pictures import check_callable, decode_images, png_bytes
@@ -109,7 +108,7 @@ class LatentMap(Panel):
         z = self.z
         mark = np.append(z[list(self.dims)], 0.0)[np.newaxis, :2]
         self.map.value = png_bytes(maps.draw_marks(self._sheet, mark, maps.SPHERICAL, 7), maps.PALETTE)
-        found, distances = find_nearest(self.z_mean, z, maps.NEIGHBOURS)
+        found, distances = maps.find_nearest(self.z_mean, z, maps.NEIGHBOURS)
         self.neighbours.value = maps.tiles_png(self.x[found])
         self._near.value = f"{maps.describe_neighbours(self.y[found])}<br>(distance {distances[0]:.2f} and more)"
         self.picture.value = png_bytes(decode_images(self.decode, z[np.newaxis])[0])

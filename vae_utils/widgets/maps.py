@@ -170,3 +170,23 @@ def count_cells(points: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
     counts = np.zeros((MAP_CELLS * MAP_CELLS, np.max(y) + 1), int)
     np.add.at(counts, (row[inside] * MAP_CELLS + column[inside], np.asarray(y)[inside]), 1)
     return centres, np.where(counts.any(axis=1), counts.argmax(axis=1), -1)
+
+
+def find_nearest(z_mean: np.ndarray, z: np.ndarray, count: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into `z_mean` `(n, latent_dim)` of the codes nearest to `z` `(latent_dim,)`, and their distances.
+
+    Both results have the shape `(min(count, n),)`; the nearest comes first; distances are Euclidean.
+    ValueError: the shapes do not fit, a number is not finite, or `count` is below 1.
+    """
+    z_mean, z = np.asarray(z_mean), np.asarray(z)
+    if z_mean.ndim != 2 or not len(z_mean) or z.shape != z_mean.shape[1:] or count < 1:
+        shapes = f"{z_mean.shape}, {z.shape} and {count}"
+        raise ValueError(f"z_mean must be (n, latent_dim), z (latent_dim,) and count at least 1, but are {shapes}.")
+    offset = z_mean - z
+    squares = np.einsum("ij,ij->i", offset, offset)
+    if not np.isfinite(squares).all():
+        raise ValueError("z_mean and z must be finite, but hold NaN or infinity.")
+    count = min(count, len(squares))
+    found = np.argpartition(squares, count - 1)[:count]
+    found = found[np.argsort(squares[found], kind="stable")]
+    return found, np.sqrt(squares[found])

@@ -1,0 +1,1 @@
+"""Right and wrong answers to the labs' exercises, as students give them."""
