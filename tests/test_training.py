@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from vae_utils import VAE, BernoulliDraws, GaussianNoise, build_decoder, build_encoder, train, training
+from vae_utils import VAE, BernoulliDraws, GaussianNoise, build_decoder, build_encoder, progress, train, training
 from vae_utils.backend import keras
 from vae_utils.denoisers import DenoisingAutoencoder
-from vae_utils.widgets import progress
 
 rng = np.random.default_rng(0)
 x_small = rng.uniform(0.01, 0.99, (96, 8, 8, 1)).astype(np.float32)

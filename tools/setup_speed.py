@@ -103,7 +103,7 @@ def setup_block(record: dict[str, Any]) -> str:
         f"- `python3 run.py bench setup`: with empty caches, `run.py` sets up the course in {uv['seconds']:.0f} s "
         f"({uv['received_megabytes']:,} MB received, {uv['disk_megabytes']:,} MB on the disk); pip with the full "
         f"TensorFlow takes {pip['seconds']:.0f} s ({pip['received_megabytes']:,} MB and {pip['disk_megabytes']:,} MB), "
-        f"**{record['ratio']:.1f} times** as long. With the first import, which compiles what uv leaves to it, it is "
+        f"**{record['ratio']:.1f} times** as long. With the first import, which compiles what uv has not, it is "
         f"{uv['seconds'] + uv['first_import_seconds']:.0f} s against "
         f"{pip['seconds'] + pip['first_import_seconds']:.0f} s. "
         f"({record['machine']}; {record['versions']}{record['note'] and '; ' + record['note']}.)"

@@ -226,7 +226,7 @@ def view_autoencoder(pair):
 
 def view_batches(batches):
     """Zeros in the shape of all noisy batches, and the number of the first flaw below, 5 if there is none."""
-    if isinstance(batches, tuple):
+    if isinstance(batches, tuple) and isinstance(batches[0], np.ndarray):  # the reference's
         return batches
     noisy, clean = (np.stack(part) for part in zip(*batches, strict=True))
     noise = (noisy - clean)[..., 1:, :]  # the first column is white, which shows whether there is clipping
