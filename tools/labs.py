@@ -35,11 +35,12 @@ from nbformat import NotebookNode
 from nbgrader import preprocessors
 from nbgrader.utils import determine_grade, is_grade, is_locked, is_solution
 
+from tools import slides
+from tools.slides import MATHJAX
 from vae_utils import checks
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, COPIES, KEYS = ROOT / "labs", ROOT / "notebooks" / "labs", ROOT / "build" / "labs"
-MATHJAX = Path(__file__).with_name("mathjax-tex-svg.js")
 STUB = "# Your code here.\nraise NotImplementedError()"
 CELL_SECONDS, SUBMISSION_SECONDS = 20, 180
 MEMORY = 8 * 2**30  # bytes of address space of a submission
@@ -481,6 +482,7 @@ def main() -> int:
         guide = SOURCES / "README.md"
         guide.write_text(renew_table(guide.read_text(encoding="utf-8")), encoding="utf-8")
         write_answer_keys()
+        slides.write_decks(sorted((ROOT / "notebooks").glob("*.ipynb")))
     return 0
 
 
