@@ -276,7 +276,8 @@ def test_a_submission_sees_neither_the_network_nor_other_files(tmp_path):
         """
     code = "\n".join(line[8:] for line in code.splitlines())
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    executed = labs.run_apart(notebook, sandbox, [tmp_path / "class", labs.SOURCES], 60)
+    (tmp_path / "work").mkdir()
+    executed = labs.run_apart(notebook, sandbox, tmp_path / "work", [tmp_path / "class", *labs.WITH_ANSWERS], 60)
     text = executed.cells[0].outputs[0].text.splitlines()
     assert text == ["network ['lo']", "other refused", "sources []", "course refused"]
 

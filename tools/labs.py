@@ -41,6 +41,7 @@ from vae_utils import checks
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, COPIES, KEYS = ROOT / "labs", ROOT / "notebooks" / "labs", ROOT / "build" / "labs"
+WITH_ANSWERS = (SOURCES, ROOT / "tests", KEYS)  # what a submission must not read
 STUB = "# Your code here.\nraise NotImplementedError()"
 CELL_SECONDS, SUBMISSION_SECONDS = 20, 180
 MEMORY = 8 * 2**30  # bytes of address space of a submission
@@ -275,18 +276,21 @@ def find_sandbox() -> list[str]:
     return command if works else []
 
 
-def run_apart(notebook: NotebookNode, sandbox: list[str], hidden: list[Path], seconds: int) -> NotebookNode:
-    """Execute a notebook in a process and a folder of its own, in which the folders `hidden` are empty.
+def run_apart(
+    notebook: NotebookNode, sandbox: list[str], workplace: Path, hidden: list[Path], seconds: int
+) -> NotebookNode:
+    """Execute a notebook in a process and a folder of its own within `workplace`.
 
+    In the sandbox, what else is in `workplace`, and all that is in the folders `hidden`, cannot be seen.
     Raises UngradableError if it does not come to an end.
     """
-    with tempfile.TemporaryDirectory(prefix="lab-") as name:
+    with tempfile.TemporaryDirectory(dir=workplace) as name:
         folder = Path(name)
         path = folder / "submission.ipynb"
         nbformat.write(notebook, path)
         command = [sys.executable, "-m", "tools.labs", "--execute", str(path)]
         if sandbox:
-            places = [part for place in ("/tmp", *hidden) for part in ("--tmpfs", str(place))]
+            places = [part for place in (workplace, *hidden) if place.exists() for part in ("--tmpfs", str(place))]
             command = [*sandbox, *places, "--bind", name, name, *command]
         own = {"HOME": name, "IPYTHONDIR": name, "JUPYTER_RUNTIME_DIR": name, "TMPDIR": name, "MPLCONFIGDIR": name}
         process = subprocess.Popen(
@@ -359,7 +363,9 @@ def explain(cell: NotebookNode, name: str) -> str:
     return error.evalue if error.ename == "AssertionError" else f"stops with {error.ename}: {error.evalue}"
 
 
-def grade_file(path: Path, folder: Path, sources: dict, lab: str, sandbox: list[str], seconds: int) -> Marks:
+def grade_file(
+    path: Path, folder: Path, workplace: Path, sources: dict, lab: str, sandbox: list[str], seconds: int
+) -> Marks:
     """Grade one file; whatever is wrong with it stands in its marks."""
     marks = Marks(str(path.relative_to(folder).with_suffix("")))
     try:
@@ -367,7 +373,7 @@ def grade_file(path: Path, folder: Path, sources: dict, lab: str, sandbox: list[
         if marks.lab != lab:
             raise UngradableError(f"is of the lab {marks.lab}, and {lab} was set.")
         notebook, marks.remarks = assemble(sources[lab], submission)
-        executed = run_apart(notebook, sandbox, [folder, SOURCES], seconds)
+        executed = run_apart(notebook, sandbox, workplace, [folder, *WITH_ANSWERS], seconds)
         read_marks(marks, executed, sources[lab])
         marks.notebook = executed
     except UngradableError as error:
@@ -411,8 +417,9 @@ def grade_folder(folder: Path, lab: str = "", seconds: int = SUBMISSION_SECONDS)
     print(f"{len(files)} files; the lab is {lab}.", flush=True)
     if not sandbox:
         print("Without bubblewrap (bwrap) the submissions can use the network and read other files.", flush=True)
-    with ThreadPoolExecutor(2) as pool:
-        marks = list(pool.map(lambda path: grade_file(path, folder, sources, lab, sandbox, seconds), files))
+    with tempfile.TemporaryDirectory(prefix="grading-") as name, ThreadPoolExecutor(2) as pool:
+        place = Path(name).resolve()
+        marks = list(pool.map(lambda path: grade_file(path, folder, place, sources, lab, sandbox, seconds), files))
     result = folder.with_name(f"{folder.name}-graded")
     with tempfile.TemporaryDirectory(prefix=".graded-", dir=folder.parent) as unfinished:
         write_marks(marks, Path(unfinished) / "new")
