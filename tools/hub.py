@@ -117,7 +117,7 @@ def find_proxy() -> str:
     found = shutil.which(PROXY) or shutil.which(PROXY.name)
     if not found or not shutil.which("node"):
         raise HubError(f"JupyterHub's proxy is missing: install Node.js, then run `{INSTALL_PROXY}` in {ROOT}.")
-    return found
+    return str(found)
 
 
 def start(folder: Path, port: int, public: bool, rest: list[str]) -> None:
