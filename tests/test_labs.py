@@ -250,7 +250,9 @@ def test_a_folder_of_submissions_is_graded(graded_class, monkeypatch):
 @pytest.mark.slow
 def test_the_feedback_says_why_and_shows_no_hidden_test(graded_class):
     _, result = graded_class
-    pages = {path.stem.partition("_")[2]: path.read_text(encoding="utf-8") for path in (result / "feedback").glob("*.html")}
+    pages = {
+        path.stem.partition("_")[2]: path.read_text(encoding="utf-8") for path in (result / "feedback").glob("*.html")
+    }
     assert "takes too long" in pages["loop"] and "not written" in pages["left_out"]
     hidden = re.search(r"### BEGIN HIDDEN TESTS\n(.*?)### END", graded(SOURCES[LAB])["gaussian_kl"].source, re.DOTALL)
     for page in pages.values():
