@@ -74,7 +74,7 @@ c.ConfigurableHTTPProxy.log_level = "warn"
 c.JupyterHub.spawner_class = StudentSpawner
 c.StudentSpawner.home_dir_template = str(FOLDER / "students" / "{username}")
 c.Spawner.pre_spawn_hook = lambda spawner: hub.lay_out_home(Path(spawner.home_dir))
-c.Spawner.mem_limit = "6G"  # notebook 08, the largest, takes 2.4 GB, and threads of many cores count 8 MB each
+c.Spawner.mem_limit = "6G"  # a training takes 1.3 GB (hub.json); threads of many cores count 8 MB each
 c.Spawner.start_timeout = c.Spawner.http_timeout = 300  # a whole class starts at the same minute
 c.Spawner.default_url = "/lab/tree/notebooks"
 c.Spawner.disable_user_config = True

@@ -1,6 +1,7 @@
 """The labs: students' copies and answer keys from one source each, and the grading of what a class hands in.
 
-    python3 run.py labs                  builds the students' copies (notebooks/labs/) and the answer keys (build/labs/)
+    python3 run.py labs                  builds what the checks compare with, the students' copies (notebooks/labs/),
+                                         the answer keys (build/labs/) and the slides (build/slides/)
     python3 run.py labs --grade FOLDER   grades every file in FOLDER; marks and feedback go to FOLDER-graded/
     python3 run.py labs --grade FOLDER --lab 03   the lab that was set, if the folder holds several
 

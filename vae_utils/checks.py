@@ -210,7 +210,7 @@ def view_failures(names: Any) -> list[int]:
     return [*(int(name in names) for name in FAILURES), len({*names} - {*FAILURES})]
 
 
-def view_autoencoder(pair):
+def view_autoencoder(pair: tuple) -> tuple:
     """Zeros in the shapes of codes and images, and the number of the first flaw below, 4 if there is none."""
     if not callable(pair[0]):
         return pair
@@ -224,7 +224,7 @@ def view_autoencoder(pair):
     return 0 * codes, 0 * pixels, flaws.index(True)
 
 
-def view_batches(batches):
+def view_batches(batches: Any) -> tuple:
     """Zeros in the shape of all noisy batches, and the number of the first flaw below, 5 if there is none."""
     if isinstance(batches, tuple) and isinstance(batches[0], np.ndarray):  # the reference's
         return batches
@@ -237,8 +237,8 @@ def view_batches(batches):
     return 0 * noisy, flaws.index(True)
 
 
-def probe_network(model):
-    """Outputs for 0 with biases â1, averaging dense kernels and convolutions of 0; number of parameters."""
+def probe_network(model: Any) -> tuple:
+    """Outputs for 0 with biases −1, averaging dense kernels and convolutions of 0; number of parameters."""
     if isinstance(model, tuple) and isinstance(model[0], np.ndarray):
         return model
     if not hasattr(model, "count_params"):
@@ -248,7 +248,8 @@ def probe_network(model):
     return *(outputs if isinstance(outputs, (list, tuple)) else [outputs]), model.count_params()
 
 
-def decode_plainly(z):
+def decode_plainly(z: Any) -> np.ndarray:
+    """A decoder for the checks, `(n, latent_dim)` -> logits `(n, 2, 3, 1)`."""
     return (np.asarray(z) @ np.arange(1, 1 + 6 * np.shape(z)[1]).reshape(-1, 6) / 9).reshape(-1, 2, 3, 1)
 
 
@@ -283,11 +284,12 @@ def move_slider(box: Any) -> tuple:
     return np.array(values), *shown
 
 
-def describe_draws(draw):
+def describe_draws(draw: Callable) -> tuple:
     """How draws with σ = 2 vary: between two calls, images and dimensions; their mean."""
     first, second = (np.asarray(draw(np.ones((4000, 3)), np.full((4000, 3), 2.0))) for _ in range(2))
     return np.std(first - second), np.std(first, axis=0).mean(), np.std(first, axis=1).mean(), first.mean()
 
 
-def sum_pixels(x):
+def sum_pixels(x: np.ndarray) -> tuple:
+    """Two terms of a loss, for the checks, each `(n,)`."""
     return x.sum(axis=(1, 2, 3)), 5 * x.max(axis=(1, 2, 3))
