@@ -5,6 +5,7 @@ A mistake is a sentence and the function that makes it; what the checks name by 
 """
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +17,7 @@ import numpy as np
 from vae_utils import load_pretrained
 from vae_utils.checks import (
     FAILURES,
+    PATH,
     Exercise,
     as_array,
     as_arrays,
@@ -90,6 +92,29 @@ def collect() -> dict[str, Exercise]:
         )
         for name, part in REFERENCES.items()
     }
+
+
+def encode(value: Any, arrays: list[np.ndarray]) -> Any:
+    """An argument as JSON; arrays are appended to `arrays` and functions of `vae_utils.checks` named."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    if isinstance(value, np.random.Generator):
+        return {"generator": value.bit_generator.state}
+    if isinstance(value, (list, tuple)):
+        return {type(value).__name__: [encode(part, arrays) for part in value]}
+    if isinstance(value, dict):
+        return {"dict": [[key, encode(part, arrays)] for key, part in value.items()]}
+    if callable(value):
+        return {"formula": value.expression} if hasattr(value, "expression") else {"named": value.__name__}
+    return {"value": value.item() if isinstance(value, np.generic) else value}
+
+
+def write_exercises() -> None:
+    """Store what the students' checks compare with."""
+    arrays: list[np.ndarray] = []
+    index = {name: encode(exercise._asdict(), arrays) for name, exercise in collect().items()}
+    np.savez_compressed(PATH, index=json.dumps(index), **{f"a{k}": array for k, array in enumerate(arrays)})
 
 
 # --- 01 · What is an autoencoder? --------------------------------------------------------------------

@@ -15,9 +15,7 @@ from vae_utils import (
     compiled_decoder,
     importance_weighted_bound,
     kl_per_dimension,
-    latent_map,
     latent_sliders,
-    latent_walk,
     load_emoji,
     negative_elbo,
     noise_slider,
@@ -153,20 +151,3 @@ def test_noise_slider_shows_image_and_reconstruction(trained):
         assert read_png(widget.pictures["noisy"].value).shape == trained.shape
         assert widget.captions["noisy"].value.startswith("noisy: PSNR ")
     widget.close()
-
-
-@classes
-def test_map_and_walk_take_any_number_of_classes(classes, trained):
-    vae, x = trained.vae, trained.x
-    y = np.arange(16) % classes
-    arguments = (vae.decode, 2 * vae.encode(x)[0], y, x)
-    chart, walk = latent_map(*arguments), latent_walk(*arguments)
-    chart.move_to((1, -1))
-    assert_shows(chart.picture, vae.decode(np.float32([[1, -1]]))[0])
-    assert {cell.description for cell in chart.cells} - {"·"} <= {str(label) for label in range(classes)}
-    walk.end.value = classes - 1
-    assert_shows(walk.pictures["to"], x[classes - 1])
-    walk.t.value = 1.0
-    assert_shows(walk.pictures["linear"], vae.decode(arguments[1][classes - 1 : classes])[0])
-    chart.close()
-    walk.close()

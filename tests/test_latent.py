@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 from scipy.linalg import expm
-from scipy.spatial.distance import cdist
 
 from vae_utils import interpolate_linear, interpolate_spherical, order_by_kl
-from vae_utils.widgets.maps import find_nearest
 
 
 @pytest.mark.parametrize("interpolate", [interpolate_linear, interpolate_spherical])
@@ -40,17 +38,6 @@ def test_where_slerp_is_undefined_the_path_is_linear(a, b):
     np.testing.assert_allclose(path, np.linspace(a, b, 5), atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
-def test_the_nearest_are_those_of_a_full_sort(dtype):
-    rng = np.random.default_rng(0)
-    z_mean, z = (5 * rng.standard_normal((500, 10))).astype(dtype), rng.standard_normal(10)
-    found, distances = find_nearest(z_mean, z, 6)
-    expected = cdist(z_mean, z[np.newaxis])[:, 0]
-    assert found.tolist() == np.argsort(expected)[:6].tolist()
-    np.testing.assert_allclose(distances, np.sort(expected)[:6], rtol=1e-5)
-    assert find_nearest(z_mean[:3], z)[0].shape == (3,)
-
-
 def test_dimensions_are_ordered_by_kl_and_equal_ones_keep_their_order():
     assert order_by_kl([0.1, 3.0, 0.1, 1.0]).tolist() == [1, 3, 0, 2]
 
@@ -62,10 +49,6 @@ def test_dimensions_are_ordered_by_kl_and_equal_ones_keep_their_order():
         (lambda: interpolate_spherical([1, np.nan], [1, 2], 0.5), "finite"),
         (lambda: interpolate_spherical([1, 0], [0, 1], 1.5), r"t must lie in \[0, 1\]"),
         (lambda: interpolate_linear([1, 0], [0, 1], np.nan), r"t must lie in \[0, 1\]"),
-        (lambda: find_nearest(np.zeros((0, 2)), np.zeros(2)), r"\(n, latent_dim\)"),
-        (lambda: find_nearest(np.zeros((5, 2)), np.zeros(3)), r"\(latent_dim,\)"),
-        (lambda: find_nearest(np.zeros((5, 2)), np.zeros(2), 0), "count at least 1"),
-        (lambda: find_nearest(np.full((5, 2), np.nan), np.zeros(2)), "NaN"),
         (lambda: order_by_kl([[1.0]]), "kl_per_dimension"),
         (lambda: order_by_kl([np.inf]), "finite"),
     ],

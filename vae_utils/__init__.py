@@ -27,4 +27,4 @@ from vae_utils.vae import (
     kl_divergence_per_dim,
     reconstruction_loss,
 )
-from vae_utils.widgets import compiled_decoder, draw_a_digit, latent_map, latent_sliders, latent_walk, noise_slider
+from vae_utils.widgets import compiled_decoder, latent_sliders, noise_slider

@@ -118,24 +118,8 @@ def describe_difference(found: list[np.ndarray], wanted: list[np.ndarray], shape
 # --- what is stored -----------------------------------------------------------------------------------
 
 
-def encode(value: Any, arrays: list[np.ndarray]) -> Any:
-    """An argument as JSON; arrays are appended to `arrays` and functions of this module named."""
-    if isinstance(value, np.ndarray):
-        arrays.append(value)
-        return {"array": len(arrays) - 1}
-    if isinstance(value, np.random.Generator):
-        return {"generator": value.bit_generator.state}
-    if isinstance(value, (list, tuple)):
-        return {type(value).__name__: [encode(part, arrays) for part in value]}
-    if isinstance(value, dict):
-        return {"dict": [[key, encode(part, arrays)] for key, part in value.items()]}
-    if callable(value):
-        return {"formula": value.expression} if hasattr(value, "expression") else {"named": value.__name__}
-    return {"value": value.item() if isinstance(value, np.generic) else value}
-
-
 def decode(stored: dict[str, Any], arrays: Any) -> Any:
-    """What `encode` made, back."""
+    """An argument or a result from its form in JSON, which `labs/references.py` makes."""
     ((kind, value),) = stored.items()
     if kind == "generator":
         generator = np.random.default_rng()
@@ -150,18 +134,9 @@ def decode(stored: dict[str, Any], arrays: Any) -> Any:
     return arrays[f"a{value}"] if kind == "array" else globals()[value] if kind == "named" else value
 
 
-def write_exercises(exercises: dict[str, Exercise], path: Path = PATH) -> None:
-    """Store what the checks compare with."""
-    arrays: list[np.ndarray] = []
-    index = {
-        name: encode(dict(zip(Exercise._fields, exercise, strict=True)), arrays) for name, exercise in exercises.items()
-    }
-    np.savez_compressed(path, index=json.dumps(index), **{f"a{k}": array for k, array in enumerate(arrays)})
-
-
 @cache
 def read_exercises(path: Path = PATH) -> dict[str, Exercise]:
-    """What `write_exercises` stored, by the name of the exercise."""
+    """What is stored of every exercise, by its name."""
     with np.load(path) as arrays:
         index = json.loads(str(arrays["index"]))
         return {name: Exercise(**decode(stored, arrays)) for name, stored in index.items()}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,28 +19,17 @@ class LatestWins:
 
     The browser sends a slider's newest value only after the callback for the last one has returned, and the callback
     draws: a slow decoder skips values, and no queue grows. This class does the same for changes made in Python (ten
-    sliders at once) and for a pen, whose moves the browser does not hold back: with a `delay` in seconds, and an event
-    loop (a notebook's kernel), the first request starts a timer, and later ones merge into it.
+    sliders at once).
     """
 
-    def __init__(self, update: Callable[[], None], delay: float = 0.0) -> None:
-        self.update, self.delay = update, delay
+    def __init__(self, update: Callable[[], None]) -> None:
+        self.update = update
         self._holds, self._again = 0, False
-        self._timer: asyncio.TimerHandle | None = None
 
     def __call__(self, *_: Any) -> None:
-        loop = None
-        with suppress(RuntimeError):  # raised where no event loop runs
-            loop = asyncio.get_running_loop()
         if self._holds:
             self._again = True
-        elif not self.delay or loop is None:
-            self._run()
-        elif self._timer is None:
-            self._timer = loop.call_later(self.delay, self._run)
-
-    def _run(self) -> None:
-        self._timer = None
+            return
         with self.hold():
             self.update()
 
@@ -58,16 +46,14 @@ class LatestWins:
                 self()
 
     def close(self) -> None:
-        """Drop what is pending and ignore further requests."""
+        """Ignore further requests."""
         self.update = lambda: None
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Panel(VBox):
     """A body of `children` in a row that wraps, and a line for messages; subclasses define `draw_pictures()`.
 
-    `css_class` marks the body, the first child; `delay` gathers requests, see `LatestWins`.
+    `css_class` marks the body, the first child.
 
     What `draw_pictures` raises, from the user's functions too, is shown as one sentence; the traceback goes to stderr.
     JupyterLab shows that below the cell while the cell runs; later, when a slider moves, no cell is running, and it
@@ -81,14 +67,14 @@ class Panel(VBox):
 .vae-inactive .noUi-connect { background: #bdbdbd; }
 """
 
-    def __init__(self, css_class: str, children: Sequence[Any], delay: float = 0.0) -> None:
+    def __init__(self, css_class: str, children: Sequence[Any]) -> None:
         body = Box(children, layout=Layout(display="flex", flex_flow="row wrap", grid_gap="4px 20px"))
         body.layout.align_items = "flex-start"
         body.add_class(css_class)
         self.message = HTML(layout=Layout(min_height="28px", max_width="640px", overflow="visible"))
         super().__init__([body, self.message, make_text(f"<style>{self.css}</style>", height="0")])
         self.add_class("vae-panel")
-        self.refresh = LatestWins(self._draw, delay)
+        self.refresh = LatestWins(self._draw)
         self.on_close: list[Callable[[], Any]] = [self.refresh.close]
         close_earlier_panels(self)
         self._draw()  # at once: an image that reaches the page without a picture may stay empty

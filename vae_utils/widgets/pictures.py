@@ -10,19 +10,15 @@ import numpy as np
 from PIL import Image
 
 
-def png_bytes(picture: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+def png_bytes(picture: np.ndarray) -> bytes:
     """A picture as PNG of its own size, which the page enlarges; written for speed, not for size.
 
-    Args:
-        picture: `(height, width)` or `(height, width, 1 or 3)`, float in [0, 1], clipped, or uint8.
-        palette: `(n, 3) uint8`, at most 256 colours, if `picture` is `(height, width) uint8` indices into it.
+    `picture` is `(height, width)` or `(height, width, 1 or 3)`, float in [0, 1], clipped, or uint8.
     """
     pixels = np.asarray(picture)
     if pixels.dtype != np.uint8:
         pixels = np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
     image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    if palette is not None:
-        image.putpalette(palette.tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
