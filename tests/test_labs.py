@@ -294,13 +294,15 @@ def test_a_submission_sees_neither_the_network_nor_other_files(tmp_path):
         (["--grade", "{empty}"], "holds no files"),
         (["--grade", "{full}", "--lab", "77"], "names no lab"),
         (["--grade", "{full}"], "No file in the folder"),
+        (["--grade", "{graded}"], "holds the marks of an earlier run"),
     ],
 )
 def test_a_wrong_command_gets_one_sentence(arguments, sentence, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "full").mkdir()
+    for name in ("full", "graded", "graded-graded"):
+        (tmp_path / name).mkdir()
     (tmp_path / "full" / "notes.txt").write_text("no notebook")
-    places = {name: str(tmp_path / name) for name in ("empty", "full")}
+    places = {name: str(tmp_path / name) for name in ("empty", "full", "graded")}
     monkeypatch.setattr(sys, "argv", ["labs", *(argument.format(**places) for argument in arguments)])
     with pytest.raises(SystemExit):
         labs.main()

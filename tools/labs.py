@@ -404,9 +404,12 @@ def choose_lab(files: list[Path], sources: dict[str, NotebookNode], wish: str) -
 def grade_folder(folder: Path, lab: str = "", seconds: int = SUBMISSION_SECONDS) -> list[Marks]:
     """Grade every file in a folder and its subfolders, two at a time; write marks.csv and feedback beside it.
 
-    Raises ValueError if the folder or the lab is none.
+    Raises ValueError if the folder or the lab is none, or if marks of an earlier run are there.
     """
     folder = folder.resolve()
+    result = folder.with_name(f"{folder.name}-graded")
+    if result.exists():  # it may hold points that were given by hand
+        raise ValueError(f"{result} holds the marks of an earlier run: rename or remove it.")
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: name the one that holds what the class handed in.")
     parts = ((path, path.relative_to(folder).parts) for path in sorted(folder.rglob("*")))
@@ -421,10 +424,8 @@ def grade_folder(folder: Path, lab: str = "", seconds: int = SUBMISSION_SECONDS)
     with tempfile.TemporaryDirectory(prefix="grading-") as name, ThreadPoolExecutor(2) as pool:
         place = Path(name).resolve()
         marks = list(pool.map(lambda path: grade_file(path, folder, place, sources, lab, sandbox, seconds), files))
-    result = folder.with_name(f"{folder.name}-graded")
     with tempfile.TemporaryDirectory(prefix=".graded-", dir=folder.parent) as unfinished:
         write_marks(marks, Path(unfinished) / "new")
-        shutil.rmtree(result, ignore_errors=True)
         (Path(unfinished) / "new").rename(result)
     print(f"{sum(bool(m.points) for m in marks)} graded, {sum(not m.points for m in marks)} not: see {result}")
     return marks
