@@ -27,7 +27,7 @@ DEFAULT_PORT = 8888
 CHECKSUMS = "SHA256SUMS"  # the list in a wheelhouse, as `sha256sum` writes it
 
 # What a command needs beside the course and its extra `dev`.
-EXTRAS = {"test": ("teach",), "labs": ("teach",), "hub": ("hub",)}
+EXTRAS = {"test": ("teach", "site"), "labs": ("teach",), "site": ("site",), "hub": ("hub",)}
 
 # JupyterLab would ask for news and look for updates on the network: a classroom may have none.
 LAB_SETTINGS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -38,6 +38,7 @@ usage: python3 run.py COMMAND [options]
   lab         open the course in JupyterLab      (--port N; the rest goes to JupyterLab)
   test        run every test and every notebook  (what follows goes to pytest)
   labs        build the labs from their sources, or grade a folder of submissions  (--help tells the options)
+  site        build the course as a website in build/site/, which needs no Python  (--output FOLDER, --zip)
   hub         serve the course to a class by JupyterHub  (--help tells the options)
   check       see on one screen whether this machine is ready for the course
   wheelhouse  collect every package in a folder, for machines without internet  (--help tells the options)
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> int:
         "lab": lab,
         "test": test,
         "labs": labs,
+        "site": site,
         "hub": hub,
         "check": check,
         "wheelhouse": wheelhouse,
@@ -303,12 +305,18 @@ def run(*command: str) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    at_once = ["-n", "2", "--dist", "loadfile"]  # most tests keep one core busy; a notebook stays in one process
+    """Two files at a time, each in one process, the notebooks first; a second thread would only be in the way."""
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    at_once = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return run("-m", "pytest", *at_once, *arguments)
 
 
 def labs(arguments: list[str]) -> int:
     return run("-m", "tools.labs", *arguments)
+
+
+def site(arguments: list[str]) -> int:
+    return run("-m", "tools.site", *arguments)
 
 
 def hub(arguments: list[str]) -> int:

@@ -19,6 +19,7 @@ pytest.importorskip("playwright.sync_api")
 
 SCREENSHOTS = ROOT / "screenshots"
 NOTEBOOKS = ["04_convolutional_vae"]
+FIGURES = (4, 11)  # inches wide
 LOADED = "images => images.filter(i => i.complete && i.naturalWidth > 50).map(i => i.src.length + i.src.slice(-99))"
 PHONE = {"width": 400, "height": 800}
 SHOWN = "images => images.map(i => i.complete && i.naturalWidth > 20 && i.getBoundingClientRect().height > 20)"
@@ -27,6 +28,9 @@ PNG_BYTES = """async image => {
   const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
   return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }"""
+SLIDERS = """\
+from vae_utils import compiled_decoder, latent_sliders, load_pretrained
+latent_sliders(compiled_decoder(load_pretrained(10)), 10)"""
 SHOW_FIGURE = """\
 import matplotlib.pyplot as plt
 from vae_utils import plots
@@ -45,14 +49,22 @@ def browser():
 
 @pytest.fixture  # a server for each test: JupyterLab would open the tabs of the test before
 def lab(tmp_path_factory):
-    """Address of a JupyterLab, as `run.py lab` starts it, on a copy of the notebooks."""
+    """Address of a JupyterLab, as `run.py lab` starts it, on a copy of the notebooks and on some of a few cells."""
     folder = tmp_path_factory.mktemp("course") / "notebooks"
     folder.mkdir()
     shutil.copytree(ROOT / "Images" / "L2_E30", folder.parent / "Images" / "L2_E30")  # notebook 04 shows a picture
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(path, folder)
+    write_notebook(folder / "sliders.ipynb", SLIDERS)
+    write_notebook(folder / "figures.ipynb", *(SHOW_FIGURE.format(inches=inches) for inches in FIGURES))
     with serve_lab(folder) as address:
         yield address, folder
+
+
+def write_notebook(path, *sources):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, path)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -69,10 +81,10 @@ def test_a_notebook_runs_from_top_to_bottom(name, browser, lab):
 
 
 def test_the_sliders_follow_the_hand(browser, lab):
-    """Notebook 07: mouse and keys to both ends; the picture is the decoder's own for the values on the sliders."""
+    """Mouse and keys to both ends; the picture is the decoder's own for the values on the sliders."""
     from vae_utils import load_pretrained
 
-    name = "07_latent_traversal"
+    name = "sliders"
     page, errors, _ = open_and_run(browser, lab, name)
     sliders = scroll_to(page, "vae-latent-sliders")
     handles = sliders.locator(".noUi-handle")
@@ -92,23 +104,16 @@ def test_the_sliders_follow_the_hand(browser, lab):
     page.close()
 
 
-@pytest.mark.parametrize("inches", [4, 11])
-def test_a_figure_fits_the_page_and_keeps_its_proportions(inches, browser, tmp_path):
-    cell = nbformat.v4.new_code_cell(SHOW_FIGURE.format(inches=inches))
-    notebook = nbformat.v4.new_notebook(cells=[cell])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, tmp_path / "figure.ipynb")
-    with serve_lab(tmp_path) as address:
-        page = browser.new_page(viewport=PROJECTOR)
-        open_notebook(page, address, "figure")
-        run_all_cells(page)
-        picture = page.locator(".jp-OutputArea-output img")
-        picture.wait_for(timeout=120_000)
-        box, column = picture.bounding_box(), page.locator(".jp-OutputArea-output").first.bounding_box()
-        page.close()
-    assert box["x"] + box["width"] <= column["x"] + column["width"] + 1
-    assert box["width"] == pytest.approx(min(110 * inches, column["width"]), abs=20)
-    assert box["width"] / box["height"] == pytest.approx(inches / 2, rel=0.02)
+def test_a_figure_fits_the_page_and_keeps_its_proportions(browser, lab):
+    page, errors, _ = open_and_run(browser, lab, "figures")
+    column = page.locator(".jp-OutputArea-output").first.bounding_box()
+    for picture, inches in zip(page.locator(".jp-OutputArea-output img").all(), FIGURES, strict=True):
+        box = picture.bounding_box()
+        assert box["x"] + box["width"] <= column["x"] + column["width"] + 1
+        assert box["width"] == pytest.approx(min(110 * inches, column["width"]), abs=20)
+        assert box["width"] / box["height"] == pytest.approx(inches / 2, rel=0.02)
+    assert not errors
+    page.close()
 
 
 def open_and_run(browser, lab, name):

@@ -92,6 +92,18 @@ def test_minutes_and_points_add_up(name):
     assert (60 if long else 25) <= minutes <= (75 if long else 40)
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_run_all_goes_on_past_an_exercise_and_settings_can_be_set(name):
+    cells = nbformat.read(labs.COPIES / f"{name}.ipynb", as_version=4).cells
+    first = next(index for index, cell in enumerate(cells) if is_solution(cell))
+    for cell in cells[first:]:
+        if cell.cell_type == "code" and not is_grade(cell) and not is_solution(cell):
+            assert "raises-exception" in cell.metadata.tags, cell.source
+    for setting in re.findall(r"set `([A-Z_]+)`", "\n".join(cell.source for cell in cells)):
+        cell = next(cell for cell in cells if re.search(f"^{setting} =", cell.source, re.MULTILINE))
+        assert cell.metadata.get("editable", True), f"JupyterLab does not let a student set {setting}"
+
+
 def test_every_exercise_is_checked_and_graded():
     functions = [name for source in SOURCES.values() for name in graded(source)]
     assert sorted(functions) == sorted(CHECKS) == sorted(RIGHT) == sorted(WRONG)
@@ -184,8 +196,12 @@ def graded_class(tmp_path_factory):
         find(notebook, "gaussian_kl").source = source
 
     def disorder(notebook):
-        """All right, in reverse order, with a cell that prints megabytes."""
+        """All right, in reverse order, with warnings, a try that needs a given cell, and one that prints megabytes."""
+        find(notebook, "gaussian_kl").source += "\n    import warnings\n    warnings.warn('late')"
+        find(notebook, "gaussian_kl").source = find(notebook, "gaussian_kl").source.replace("return ", "result = ")
+        find(notebook, "gaussian_kl").source += "\n    return result"
         notebook.cells.reverse()
+        notebook.cells.append(nbformat.v4.new_code_cell("print(log_w.mean())"))
         notebook.cells.append(nbformat.v4.new_code_cell("print('x' * 5_000_000)"))
 
     def copy_cell(notebook):
@@ -229,6 +245,7 @@ def test_a_folder_of_submissions_is_graded(graded_class, monkeypatch):
     assert len(rows) == 10 == len(list((result / "feedback").glob("*.html")))
     for name in ("Ada right", "copied"):
         assert float(rows[name]["points"]) == total == float(rows[name]["of"]), name
+        assert rows[name]["remarks"] == "", name
     for name, reason in {
         "left out": "draw_z is not in the notebook",
         "loop": "",
@@ -258,6 +275,14 @@ def test_the_feedback_says_why_and_shows_no_hidden_test(graded_class):
     for page in pages.values():
         assert "HIDDEN" not in page and hidden.group(1).splitlines()[0].strip() not in page
         assert len(page) < 300_000
+
+
+def test_pages_show_what_markdown_makes_and_run_no_script():
+    hint = "<details><summary>Hint</summary></details>"
+    text = f"## Title\n\nText <script>alert(1)</script><img src=x onerror=alert(1)>\n\n{hint}"
+    page = labs.to_html(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
+    assert "<h2>Title</h2>" in page and "<p>Text" in page and hint in page
+    assert "<script" not in page and "<img" not in page
 
 
 def test_a_submission_sees_neither_the_network_nor_other_files(tmp_path):

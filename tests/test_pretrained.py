@@ -98,6 +98,20 @@ def test_the_watermark_remover_is_worth_what_its_record_says(seed):
     assert inside > 21 and outside > 35 and record["parameters"] <= 250_000
 
 
+def test_the_emoji_vae_is_worth_what_its_record_says():
+    """On the test emoji: the record's numbers, and better than the average training picture."""
+    record, model, ((x_train, _), (x_test, _)) = (
+        pretrained_record("emoji_vae"),
+        load_pretrained("emoji_vae"),
+        load_emoji(),
+    )
+    quality = metrics.psnr(x_test, model.reconstruct(x_test)).mean()
+    average = metrics.psnr(x_test, np.broadcast_to(x_train.mean(axis=0), x_test.shape)).mean()
+    assert quality == pytest.approx(record["test_psnr"], abs=0.05) and quality > average + 3
+    loss = metrics.negative_elbo(model, x_test)["loss"]
+    assert loss == pytest.approx(record["test_loss"], rel=0.01)
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_the_second_encoder_shares_the_decoder(size, digits):
     vae, denoising = load_pretrained(size), load_pretrained(size, denoising=True)

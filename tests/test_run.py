@@ -66,7 +66,7 @@ def test_unknown_command():
     assert result.returncode == 1 and "There is no command 'tset'" in result.stderr
 
 
-PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile")
+PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,7 @@ PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile")
         (["sweep", "--help"], ("-m", "tools.sweep", "--help")),
         (["images"], ("-m", "tools.images")),
         (["labs", "--grade", "class"], ("-m", "tools.labs", "--grade", "class")),
+        (["site", "--zip"], ("-m", "tools.site", "--zip")),
         (["hub", "--add", "anna", "ben"], ("-m", "tools.hub", "--add", "anna", "ben")),
         (["bench", "--full"], ("-m", "tools.training_speed", "--full")),
         (["bench", "sliders", "--record"], ("-m", "tools.slider_speed", "--record")),

@@ -12,7 +12,6 @@ from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
 from vae_utils import compiled_decoder, widgets
-from vae_utils.widgets.panel import LatestWins
 
 SHAPES = [(28, 28, 1), (32, 32, 1), (32, 32, 3)]
 
@@ -125,22 +124,6 @@ def test_values_beyond_0_and_1_are_clipped():
     assert "denoised: PSNR" in read_text(panel) and "Error" not in panel.message.value
 
 
-def test_moving_an_inactive_dimension_explains_why_nothing_happens():
-    panel = widgets.latent_sliders(lambda z: make_decoder()(z[:, :1]), 2, kl_per_dimension=[2.0, 0.001])
-    before = panel.picture.value
-    panel.sliders[1].value = 2
-    assert "inactive (collapsed) dimension: KL divergence 0.001 nats" in panel.message.value
-    assert "largest change of a pixel was 0.000" in panel.message.value and panel.picture.value == before
-    panel.sliders[0].value = 2
-    assert "inactive" not in panel.message.value
-
-
-def test_a_kl_list_of_another_decoder_is_noticed():
-    panel = widgets.latent_sliders(make_decoder(), 2, kl_per_dimension=[0.001, 2.0])
-    panel.sliders[0].value = 3
-    assert "check that kl_per_dimension belongs to this decoder" in panel.message.value
-
-
 def test_start_reset_and_random_draw_make_one_picture_each():
     decode, calls, start = make_decoder(), [], np.arange(10) / 5
     panel = widgets.latent_sliders(
@@ -154,38 +137,10 @@ def test_start_reset_and_random_draw_make_one_picture_each():
     panel.reset.click()
     np.testing.assert_allclose(panel.z, start, atol=1e-6)
     panel.start.value = "far"
-    assert "beyond the sliders (|z| up to 8.0)" in panel.message.value and (panel.z == 3).all()
-    assert len(calls) == 4
+    assert (panel.z == 3).all() and len(calls) == 4
 
 
 # --- what all widgets share --------------------------------------------------------------------------
-
-
-def test_an_update_is_made_at_once():
-    calls = []
-    LatestWins(lambda: calls.append(1))()
-    assert calls == [1]
-
-
-def test_requests_in_a_hold_and_during_an_update_are_merged():
-    calls = []
-
-    def update():
-        calls.append(1)
-        if len(calls) == 1:
-            refresh(), refresh()
-
-    refresh = LatestWins(update)
-    with refresh.hold():
-        refresh(), refresh(), refresh()
-    assert len(calls) == 2
-
-
-def test_an_update_that_raises_does_not_block_the_next():
-    refresh = LatestWins(lambda: 1 / 0)
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            refresh()
 
 
 def test_every_control_has_a_label_and_both_ends_of_its_range_work():

@@ -1,4 +1,4 @@
-"""Trains what notebook 08 applies to colour emoji: the network that colours, the one that removes watermarks.
+"""Trains what is for colour emoji: the network that colours, the one that removes watermarks, the explorer's VAE.
 
 `tools.sweep` calls it, and keeps the weights and the record of each run.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vae_utils import data, denoisers, metrics, training
+from vae_utils import data, denoisers, metrics, training, vae
 from vae_utils.backend import keras
 
 VALIDATION_FAMILIES = 3  # of the numbers that `data.number_families` gives
@@ -17,8 +17,8 @@ STAMPS = 10_000  # stamps made before the training; colours are drawn anew for e
 BATCH_SIZE = 32
 SHARPNESS, MEAN_SHARE = 4.0, 0.02  # of the loss of several answers
 HIGHEST_PSNR = 40.0  # dB; a picture without colours would make a mean infinite
-EPOCHS = {"colouriser": 16, "watermark_remover": 24}
-PEAK_RATE = {"colouriser": 4e-3, "watermark_remover": 2e-3}
+EPOCHS = {"colouriser": 16, "watermark_remover": 24, "emoji_vae": 30}
+PEAK_RATE = {"colouriser": 4e-3, "watermark_remover": 2e-3, "emoji_vae": 8e-3}
 
 
 def load_pictures(limit: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -108,6 +108,14 @@ def measure_removal(model: Any, x: np.ndarray, words: tuple[str, ...] = data.HEL
     }
 
 
+def measure_emoji_vae(model: Any, x: np.ndarray) -> dict[str, float]:
+    """Negative ELBO in nats (grey-level convention, all channels), and the mean PSNR in dB of the reconstructions."""
+    return {
+        "loss": metrics.negative_elbo(model, x)["loss"],
+        "psnr": float(metrics.psnr(x, model.reconstruct(x)).mean()),
+    }
+
+
 def train_colour_model(name: str, seed: int, epochs: int, limit: int | None) -> tuple[keras.Model, Any, dict[str, Any]]:
     """The trained part that is kept, the log of its training, and what was measured on validation and test emoji."""
     x_train, x_validation, x_test = load_pictures(limit)
@@ -118,6 +126,11 @@ def train_colour_model(name: str, seed: int, epochs: int, limit: int | None) -> 
         model, measure = ColourTraining(denoisers.build_colouriser()), measure_colouring
         log = training.train(model, add_variants(x_train, 1), x_validation, **settings)
         kept = model.network
+    elif name == "emoji_vae":
+        log_odds = data.pixel_log_odds(x_train)
+        model = kept = vae.VAE(vae.build_encoder(10, (32, 32, 3)), vae.build_decoder(10, (32, 32, 3), log_odds))
+        measure = measure_emoji_vae
+        log = training.train(model, add_variants(x_train, 1), x_validation, **settings)
     else:
         model = kept = denoisers.build_watermark_remover()
         stamped, _ = data.stamp_words(x_validation, data.HELD_OUT_WORDS, np.random.default_rng(seed))

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bleach
 import nbformat
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
@@ -47,6 +48,8 @@ STUB = "# Your code here.\nraise NotImplementedError()"
 CELL_SECONDS, SUBMISSION_SECONDS = 20, 180
 MEMORY = 8 * 2**30  # bytes of address space of a submission
 LARGEST_FILE, LARGEST_OUTPUT = 50_000_000, 100_000  # bytes of a submission, characters that a cell prints
+TAGS = set(re.findall(r"\w+", "p br hr h1 h2 h3 h4 h5 h6 div span pre details summary table thead tbody tr th td"))
+NO_RESULT = "is not in the notebook", "is not written", "takes too long"
 TAMPERED = (  # each must fail after the student's cells, else the tests could not fail either
     "assert False",
     "import numpy as np\nassert np.allclose([0.0], [1.0])",
@@ -124,8 +127,15 @@ def renew_table(text: str) -> str:
 
 def to_html(notebook: NotebookNode) -> str:
     """Cells and outputs as HTML that runs no script."""
-    exporter = HTMLExporter(template_name="basic", sanitize_html=True, exclude_input_prompt=True)
+    options = {"sanitize_html": True, "exclude_input_prompt": True, "exclude_anchor_links": True}
+    exporter = HTMLExporter(template_name="basic", filters={"clean_html": clean}, **options)
     return exporter.from_notebook_node(notebook)[0]
+
+
+def clean(element: Any) -> str:
+    """HTML with the tags that Markdown makes and no others: nbconvert's own list lacks paragraphs and headings."""
+    text = element.decode() if isinstance(element, bytes) else str(element)
+    return bleach.clean(text, bleach.ALLOWED_TAGS | TAGS, {"*": ["class"], "a": ["href", "title"]})
 
 
 def write_page(path: Path, title: str, body: str) -> None:
@@ -169,6 +179,11 @@ def grade_id(cell: NotebookNode) -> str:
     return str(found.get("grade_id", "")) if isinstance(found, dict) else ""
 
 
+def name_cell(cell: NotebookNode) -> str:
+    """A cell's name, or else its first line, as a teacher can look for it."""
+    return repr(grade_id(cell) or cell.source.strip().partition("\n")[0])
+
+
 def read_submission(path: Path, sources: dict[str, NotebookNode]) -> tuple[NotebookNode, str]:
     """The notebook in a file, and the lab that it is of.
 
@@ -197,10 +212,11 @@ def read_submission(path: Path, sources: dict[str, NotebookNode]) -> tuple[Noteb
 def assemble(source: NotebookNode, submission: NotebookNode) -> tuple[NotebookNode, list[str]]:
     """What is executed: the source's given cells, the student's own cells, the source's tests; and remarks.
 
-    The student's cells keep their order, whether they were moved or copied; a stub that was left as it is goes if the
-    function is written elsewhere, which it would hide.
+    The student's cells keep their order, whether they were moved or copied. Cells as they were handed out are left out;
+    a stub stays if the function is not written elsewhere, which it would hide.
     """
-    stubs = {grade_id(cell): cell.source for cell in make_student_copy(source).cells}
+    handed_out = make_student_copy(source).cells
+    stubs = {grade_id(cell): cell.source for cell in handed_out}
     first = next(index for index, cell in enumerate(source.cells) if is_solution(cell))
     given = [cell for cell in source.cells[:first] if cell.cell_type == "code"]
     own, changed = [], []
@@ -212,8 +228,8 @@ def assemble(source: NotebookNode, submission: NotebookNode) -> tuple[NotebookNo
             changed.append(name)
         if not locked and text:
             own.append(cell)
-    written = {cell.source.strip() for cell in own} - {text.strip() for text in stubs.values()}
-    defined = set(re.findall(r"^def (\w+)", "\n".join(written), re.MULTILINE))
+    written = {cell.source.strip() for cell in own} - {cell.source.strip() for cell in handed_out}
+    defined = set(re.findall(r"^def (\w+)", "\n".join(written), re.MULTILINE)) | {""}
     own = [cell for cell in own if cell.source.strip() in written or grade_id(cell) not in defined]
     remarks = [f"changed cells that were given, which were not used: {', '.join(changed)}"] if changed else []
     tests = [cell for cell in source.cells if is_grade(cell) and not is_solution(cell)]
@@ -262,9 +278,9 @@ def execute_file(path: Path) -> None:
     try:
         execute(notebook, path.parent)
     except DeadKernelError:
-        cell = next((cell for cell in notebook.cells if cell.cell_type == "code" and not cell.execution_count), None)
-        where = f", at or after the cell that begins {cell.source.splitlines()[0]!r}" if cell else ""
-        path.with_name("reason.txt").write_text(f"ended Python or used too much memory{where}.", encoding="utf-8")
+        cell = ([cell for cell in notebook.cells if cell.get("execution_count")] or notebook.cells)[-1]
+        reason = f"ended Python or used too much memory, in or after the cell {name_cell(cell)}."
+        path.with_name("reason.txt").write_text(reason, encoding="utf-8")
         return
     nbformat.write(notebook, path.with_name("executed.ipynb"))
 
@@ -337,17 +353,18 @@ def read_marks(marks: Marks, executed: NotebookNode, source: NotebookNode) -> No
             marks.points[name] = None
             marks.messages[name] = "graded by hand"
             continue
-        marks.points[name], _ = determine_grade(by_name[grade_id(cell)])
-        marks.messages[name] = explain(by_name[grade_id(cell)], name)
-        if marks.points[name] == 0 and not marks.messages[name]:
-            marks.messages[name] = "the test printed a warning: look at the notebook"
-        if "is not in the notebook" in marks.messages[name]:
-            marks.remarks.append(marks.messages[name])
+        test = by_name[grade_id(cell)]
+        test.outputs = [output for output in test.outputs if output.output_type == "error"]  # a warning costs no points
+        marks.points[name], _ = determine_grade(test)
+        marks.messages[name] = explain(test, name)
+        if marks.messages[name] in NO_RESULT:
+            marks.remarks.append(f"{name} {marks.messages[name]}")
     for cell in executed.cells:
         errors = [output for output in cell.get("outputs", []) if output.output_type == "error"]
-        if cell.metadata.get("own") and errors:
+        tried = errors and errors[0].ename == "NameError" and not grade_id(cell)  # uses a given cell that is not run
+        if cell.metadata.get("own") and errors and not tried:
             what = "takes too long" if errors[0].ename in ("CellTimeoutError", "KeyboardInterrupt") else errors[0].ename
-            marks.remarks.append(f"the cell that begins {cell.source.strip().splitlines()[0]!r}: {what}")
+            marks.remarks.append(f"the cell {name_cell(cell)}: {what}")
 
 
 def explain(cell: NotebookNode, name: str) -> str:
@@ -356,11 +373,11 @@ def explain(cell: NotebookNode, name: str) -> str:
     if error is None:
         return ""
     if error.ename == "NameError" and f"'{name}'" in error.evalue:
-        return f"{name} is not in the notebook"
+        return NO_RESULT[0]
     if error.ename == "NotImplementedError":
-        return "not written"
+        return NO_RESULT[1]
     if error.ename in ("CellTimeoutError", "KeyboardInterrupt"):
-        return "takes too long"
+        return NO_RESULT[2]
     return error.evalue if error.ename == "AssertionError" else f"stops with {error.ename}: {error.evalue}"
 
 
@@ -456,12 +473,14 @@ def as_text(cell: str) -> str:
 
 def describe(mark: Marks) -> str:
     """Points and messages as a table, remarks, then the student's own cells with their outputs."""
-    lines = [f"<p>{html.escape(remark)}</p>" for remark in mark.remarks]
+    others = [remark for remark in mark.remarks if remark.partition(" ")[0] not in mark.points]  # not in the table
+    lines = [f"<p>{html.escape(remark)}</p>" for remark in others]
     if mark.points:
         rows = []
         for name, value in mark.points.items():
             points = f"{'?' if value is None else f'{value:g}'} of {mark.most[name]:g}"
             rows.append(f"<tr><td>{name}<td>{points}<td>{html.escape(mark.messages[name])}</tr>")
+        rows.append(f"<tr><th>together<th>{mark.total:g} of {sum(mark.most.values()):g}<th></tr>")
         lines.insert(0, f"<table><tr><th>exercise<th>points<th></tr>{''.join(rows)}</table>")
     if mark.notebook:
         own = nbformat.v4.new_notebook(cells=[cell for cell in mark.notebook.cells if cell.metadata.get("own")])

@@ -1,4 +1,4 @@
-"""Speed of the sliders beside the usual way, measured in one run on one machine, in a notebook's kernel and a browser.
+"""Speed of sliders and explorer beside the usual way, in one run on one machine, in a notebook's kernel and a browser.
 
     python3 run.py bench sliders              a few minutes: 2 and 10 dimensions, 500 ticks of each way, and a browser
     python3 run.py bench sliders --quick      fewer ticks of the usual way, fewer in the browser
@@ -143,12 +143,50 @@ WATCH = """() => {
 }"""
 
 
+EXPLORER_CELL = """\
+from vae_utils import VAE, build_decoder, build_encoder, explore, load_mnist, load_pretrained, train
+(x, y), _ = load_mnist()
+explore(load_pretrained({size}), x[-1000:], y[-1000:])"""
+TRAINING_CELL = "train(VAE(build_encoder(2), build_decoder(2)), x[:20_000], x[-1000:], epochs=30, live=False)"
+
+# From a move of the mouse to the end of the frame that shows the changed picture, and the frames.
+WATCH_MAP = """() => {
+  const plane = document.querySelector('.vx-plane canvas'), channel = new MessageChannel();
+  let moved = 0;
+  window.watch = { latencies: [] };
+  channel.port1.onmessage = () => { watch.latencies.push(performance.now() - moved); moved = 0; };
+  plane.addEventListener('pointermove', (event) => {
+    if (!event.buttons || moved) return;
+    moved = event.timeStamp;
+    requestAnimationFrame(() => channel.port2.postMessage(0));
+  });
+}"""
+# What `times` changes take, each in milliseconds: of the first slider (decode, draw), or on the map (encode as well).
+TIME_CHANGES = """([view, times]) => {
+  document.querySelector(`.vae-explorer input[value=${view}]`).click();
+  const target = document.querySelector(view === 'sliders' ? '[data-dim]' : '.vx-plane canvas');
+  const box = target.getBoundingClientRect(), taken = [];
+  for (let i = 0; i < times; i++) {
+    const at = 0.5 + 0.45 * Math.sin(0.37 * i), started = performance.now();
+    if (view === 'sliders') {
+      target.value = 6 * at - 3;
+      target.dispatchEvent(new Event('input', { bubbles: true }));
+    } else {
+      const place = { clientX: box.left + at * box.width, clientY: box.top + at * box.height };
+      target.dispatchEvent(new PointerEvent('pointermove', { buttons: 1, ...place }));
+    }
+    taken.push(performance.now() - started);
+  }
+  return taken.slice(10);
+}"""
+
+
 @contextmanager
-def serve_notebook(size: int) -> Iterator[str]:
-    """Address of a JupyterLab with `sliders.ipynb`, a notebook of one cell with the sliders."""
+def serve_notebook(*sources: str) -> Iterator[str]:
+    """Address of a JupyterLab with `sliders.ipynb`, a notebook with these code cells."""
     import nbformat
 
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(NOTEBOOK_CELL.format(size=size))])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     with tempfile.TemporaryDirectory() as folder:
         nbformat.write(notebook, Path(folder) / "sliders.ipynb")
@@ -176,7 +214,7 @@ def measure_in_browser(size: int, presses: int, seconds: float, ticks: int) -> d
         seconds: length of the drag.
         ticks: changes between the two looks at memory.
     """
-    with serve_notebook(size) as address, open_browser() as browser:
+    with serve_notebook(NOTEBOOK_CELL.format(size=size)) as address, open_browser() as browser:
         page = browser.new_page(viewport=PROJECTOR)
         open_notebook(page, address, "sliders")
         run_all_cells(page)
@@ -218,6 +256,53 @@ def measure_in_browser(size: int, presses: int, seconds: float, ticks: int) -> d
         "browser_megabytes_grown": round(after[0] - before[0], 2),
         "kernel_megabytes_grown": round(after[1] - before[1], 2),
     }
+
+
+def measure_explorer(size: int, seconds: float, moves: int) -> dict[str, Any]:
+    """The explorer: what a change costs; move to picture and pictures per second in a drag, idle and while the kernel
+    trains; memory over many moves."""
+    with serve_notebook(EXPLORER_CELL.format(size=size), TRAINING_CELL) as address, open_browser() as browser:
+        page = browser.new_page(viewport=PROJECTOR)
+        open_notebook(page, address, "sliders")
+        page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
+        page.keyboard.press("Shift+Enter")
+        page.wait_for_selector(".vae-explorer", timeout=120_000)
+        page.wait_for_timeout(2000)
+        measured: dict[str, Any] = {
+            "slider_milliseconds": summarise(page.evaluate(TIME_CHANGES, ["sliders", 510])),
+            "map_milliseconds": summarise(page.evaluate(TIME_CHANGES, ["plane", 510])),
+        }
+        page.evaluate(WATCH_MAP)
+        measured["drag"] = drag_on_map(page, seconds)
+        session = page.context.new_cdp_session(page)
+        before = (measure_heap(session), measure_kernel())
+        page.evaluate(TIME_CHANGES, ["plane", moves])
+        measured["memory_moves"] = moves
+        for name, grown in zip(("browser", "kernel"), (measure_heap(session), measure_kernel()), strict=True):
+            measured[f"{name}_megabytes_grown"] = round(grown - before[name == "kernel"], 2)
+        page.keyboard.press("Shift+Enter")  # the second cell trains
+        page.wait_for_timeout(15_000)
+        measured["drag_while_training"] = drag_on_map(page, seconds)
+        if not page.locator('[data-status="busy"]').count():
+            raise RuntimeError("The training ended before the drag: give it more epochs.")
+    return measured
+
+
+def drag_on_map(page: Any, seconds: float) -> dict[str, float]:
+    """By the mouse, over the map in ellipses."""
+    plane = page.locator(".vx-plane canvas")
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    page.evaluate("watch.latencies = []")
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    started = time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        across, down = 0.5 + 0.4 * np.sin(2.5 * passed), 0.5 + 0.4 * np.cos(1.7 * passed)
+        page.mouse.move(box["x"] + across * box["width"], box["y"] + down * box["height"])
+    page.mouse.up()
+    latencies = page.evaluate("watch.latencies")
+    return {**summarise(latencies), "pictures_per_second": round(len(latencies) / passed, 1)}
 
 
 def press_keys(page: Any, times: int) -> None:
@@ -264,6 +349,8 @@ def main() -> None:
         amount = (60, 3.0, 200) if options.quick else (200, 6.0, 2000)
         record["browser"] = {str(size): measure_in_browser(size, *amount) for size in SIZES}
         print(f"browser: {record['browser']}", flush=True)
+        record["explorer"] = {str(size): measure_explorer(size, amount[1], amount[2]) for size in SIZES}
+        print(f"explorer: {record['explorer']}", flush=True)
     if options.record:
         RECORD_PATH.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -111,7 +111,7 @@ def resolve(uv: Path | str, name: str | None, version: str, gpu: bool) -> str:
     command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", version]
     command += ["--python-platform", where.uv_name] if where else []
     tensorflow = run.choose_tensorflow(gpu, *((where.system, where.machine) if where else ()))
-    wanted = [*run.list_requirements(tensorflow, ("dev", "teach")), "uv"]
+    wanted = [*run.list_requirements(tensorflow, ("dev", "teach", "site")), "uv"]
     command += ["-c", run.ROOT / "constraints.txt", "-"]
     result = subprocess.run(
         [str(part) for part in command],

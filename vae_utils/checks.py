@@ -67,7 +67,7 @@ class Check:
             except NotImplementedError:
                 return "not written yet."
             except Exception as error:  # whatever the student's code raises
-                return f"it stops with {type(error).__name__}: {error}"
+                return f"it stops with {type(error).__name__}: " + str(error).rpartition("}} ")[2]
             if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in zip(given, case, strict=True)):
                 return "it changes an array that it is given: work on a copy."
         wrong = [k for k in range(len(found)) if not agree(found[k], exercise.right[k], exercise.tolerance)]

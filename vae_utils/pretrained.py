@@ -18,7 +18,11 @@ ASSETS = Path(__file__).parent / "assets"
 EPOCHS = 30
 SIZES = tuple(range(2, 11))  # latent dimensions of the VAEs
 DENOISERS = {"unet_denoiser": denoisers.build_unet_denoiser, "bottleneck_denoiser": denoisers.build_bottleneck_denoiser}
-COLOUR_MODELS = {"colouriser": denoisers.build_colouriser, "watermark_remover": denoisers.build_watermark_remover}
+COLOUR_MODELS = {
+    "colouriser": denoisers.build_colouriser,
+    "watermark_remover": denoisers.build_watermark_remover,
+    "emoji_vae": lambda: VAE(build_encoder(10, (32, 32, 3)), build_decoder(10, (32, 32, 3))),
+}
 BUILDERS = DENOISERS | COLOUR_MODELS  # the first for digits, the others for emoji
 SWEEP_TABLE = ASSETS / "sweep.csv"
 
@@ -45,8 +49,8 @@ def load_pretrained(model: int | str, denoising: bool = False) -> keras.Model:
     """A trained model: for digits the VAE of 2 to 10 latent dimensions, or a denoising autoencoder by its name.
 
     Args:
-        model: number of latent dimensions, "unet_denoiser" or "bottleneck_denoiser"; "colouriser" or
-            "watermark_remover", which are for emoji.
+        model: number of latent dimensions, "unet_denoiser" or "bottleneck_denoiser"; "colouriser",
+            "watermark_remover" or "emoji_vae" (10 dimensions), which are for emoji.
         denoising: the same VAE with its second encoder, which was trained on noisy digits; the decoder is the same.
 
     Raises:

@@ -85,5 +85,5 @@ def describe_end(log: Any) -> str:
             f"Interrupted after {log.epochs} whole epochs and {log.seconds:.0f} s: "
             "the model keeps the weights it had reached."
         )
-    loss = log.validation["loss"][-1]
-    return f"{log.epochs} epochs in {log.seconds:.0f} s. Validation loss {loss:.2f} nats per image."
+    n, loss = log.epochs, log.validation["loss"][-1]
+    return f"{n} epoch{'s'[: n - 1]} in {log.seconds:.0f} s. Validation loss {loss:.2f} nats per image."

@@ -10,7 +10,7 @@ from ipywidgets import BoundedIntText, Dropdown, Layout
 from vae_utils.data import add_gaussian_noise, add_salt_and_pepper
 from vae_utils.metrics import psnr
 from vae_utils.vae import check_images
-from vae_utils.widgets.panel import Panel, make_image, make_slider, make_text, put_caption, put_in_row
+from vae_utils.widgets.panel import Panel, make_image, make_slider, make_text, put_in_column, put_in_row
 from vae_utils.widgets.pictures import check_callable, decode_images, png_bytes
 
 NOISES = {"Gaussian": add_gaussian_noise, "salt and pepper": add_salt_and_pepper}
@@ -42,15 +42,15 @@ class NoiseSlider(Panel):
         style, wide = {"description_width": "5.5em"}, Layout(width="auto", flex="1 1 220px", min_width="0")
         self.kind = Dropdown(options=list(kinds), description="Noise", style=style, layout=wide)
         self.level = make_slider("Level", 0, 1, 0.05, 0.5)
-        narrow = Layout(width="11em")
-        self.index = BoundedIntText(0, min=0, max=len(x) - 1, description="Image no.", style=style, layout=narrow)
+        self.index = BoundedIntText(0, min=0, max=len(x) - 1, description="Image no.", style=style)
+        self.index.layout.width = "11em"
         controls = put_in_row(self.kind, self.level, self.index, width="100%", max_width="760px")
         names = ("original", "noisy", "denoised")
         self.pictures, self.captions = {n: make_image(196) for n in names}, {n: make_text(n) for n in names}
-        captioned = [put_caption(self.pictures[name], self.captions[name]) for name in names]
+        captioned = [put_in_column(self.pictures[name], self.captions[name]) for name in names]
         super().__init__("vae-noise-slider", [controls, *captioned])
         for control in (self.kind, self.level, self.index):
-            self.listen(control)
+            control.observe(self.refresh, "value")
 
     def draw_pictures(self) -> None:
         """One seed per image: while the level moves, the same noise grows and does not flicker."""
@@ -59,7 +59,6 @@ class NoiseSlider(Panel):
         self.pictures["original"].value = png_bytes(clean[0])
         self._show_with_psnr(clean, "noisy", noisy)
         self._show_with_psnr(clean, "denoised", decode_images(self.reconstruct, noisy, "reconstruct"))
-        self.say("")
 
     def _show_with_psnr(self, clean: np.ndarray, name: str, image: np.ndarray) -> None:
         decibels = psnr(clean, image)[0]
