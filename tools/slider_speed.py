@@ -165,7 +165,10 @@ WATCH_MAP = """() => {
 TIME_CHANGES = """([view, times]) => {
   document.querySelector(`.vae-explorer input[value=${view}]`).click();
   const target = document.querySelector(view === 'sliders' ? '[data-dim]' : '.vx-plane canvas');
-  const box = target.getBoundingClientRect(), taken = [];
+  const box = target.getBoundingClientRect(), middle = { clientX: box.left + box.width / 2, clientY: box.top + 9 };
+  const taken = [];
+  target.setPointerCapture = () => {}; // there is no pointer to capture
+  if (view === 'plane') target.dispatchEvent(new PointerEvent('pointerdown', { buttons: 1, ...middle }));
   for (let i = 0; i < times; i++) {
     const at = 0.5 + 0.45 * Math.sin(0.37 * i), started = performance.now();
     if (view === 'sliders') {
@@ -177,6 +180,7 @@ TIME_CHANGES = """([view, times]) => {
     }
     taken.push(performance.now() - started);
   }
+  delete target.setPointerCapture;
   return taken.slice(10);
 }"""
 
@@ -258,7 +262,7 @@ def measure_in_browser(size: int, presses: int, seconds: float, ticks: int) -> d
     }
 
 
-def measure_explorer(size: int, seconds: float, moves: int) -> dict[str, Any]:
+def measure_explorer(size: int, seconds: float, moves: int = 2000) -> dict[str, Any]:
     """The explorer: what a change costs; move to picture and pictures per second in a drag, idle and while the kernel
     trains; memory over many moves."""
     with serve_notebook(EXPLORER_CELL.format(size=size), TRAINING_CELL) as address, open_browser() as browser:
@@ -280,7 +284,8 @@ def measure_explorer(size: int, seconds: float, moves: int) -> dict[str, Any]:
         measured["memory_moves"] = moves
         for name, grown in zip(("browser", "kernel"), (measure_heap(session), measure_kernel()), strict=True):
             measured[f"{name}_megabytes_grown"] = round(grown - before[name == "kernel"], 2)
-        page.keyboard.press("Shift+Enter")  # the second cell trains
+        page.locator(".jp-CodeCell .jp-InputArea-editor").nth(1).click()
+        page.keyboard.press("Control+Enter")  # the second cell trains
         page.wait_for_timeout(15_000)
         measured["drag_while_training"] = drag_on_map(page, seconds)
         if not page.locator('[data-status="busy"]').count():
@@ -349,7 +354,7 @@ def main() -> None:
         amount = (60, 3.0, 200) if options.quick else (200, 6.0, 2000)
         record["browser"] = {str(size): measure_in_browser(size, *amount) for size in SIZES}
         print(f"browser: {record['browser']}", flush=True)
-        record["explorer"] = {str(size): measure_explorer(size, amount[1], amount[2]) for size in SIZES}
+        record["explorer"] = {str(size): measure_explorer(size, amount[1]) for size in SIZES}
         print(f"explorer: {record['explorer']}", flush=True)
     if options.record:
         RECORD_PATH.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

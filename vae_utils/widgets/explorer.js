@@ -3,8 +3,7 @@
 
 // --- the network -------------------------------------------------------------------------------------
 
-const size = (shape) => shape.reduce((product, n) => product * n, 1);
-const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+const size = (shape) => shape.reduce((product, n) => product * n, 1), sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 function erf(x) { // Abramowitz and Stegun (1964), 7.1.26: the error is at most 1.5e-7
   const t = 1 / (1 + 0.3275911 * Math.abs(x));
@@ -29,7 +28,8 @@ const LAYERS = {
   },
   dense(out, [x], { kernel, shape, from: [from] }) {
     const inputs = from.at(-1), units = shape.at(-1);
-    x.forEach((value, i) => addScaled(out, Math.floor(i / inputs) * units, value, kernel, (i % inputs) * units, units));
+    for (let i = 0; i < x.length; i++)
+      addScaled(out, Math.floor(i / inputs) * units, x[i], kernel, (i % inputs) * units, units);
   },
   conv: convolve,
   transpose: convolve,
@@ -93,12 +93,16 @@ export function readModel({ spec, weights, images }) {
   const read = ([start, length]) => numbers.subarray(start, start + length);
   const networks = Object.entries(spec.networks).map(([name, network]) => [name, buildNetwork(network, read)]);
   const codes = read(spec.codes), dims = spec.kl.length, count = codes.length / dims, area = size(spec.image_shape);
-  const image = (k) => Float32Array.from(pixels.subarray(k * area, (k + 1) * area), (value) => value / 255);
+  const image = (k) => new Float32Array(pixels.subarray(k * area, (k + 1) * area)).map((value) => value / 255);
   const code = (k) => codes.slice(k * dims, (k + 1) * dims);
   function nearest(z, most) { // the images whose codes lie nearest to z, the nearest first
-    const distances = new Float32Array(count);
-    codes.forEach((value, i) => { distances[Math.floor(i / dims)] += (value - z[i % dims]) ** 2; });
-    return [...distances.keys()].sort((a, b) => distances[a] - distances[b]).slice(0, most);
+    const found = Array(most).fill([Infinity]);
+    for (let k = 0; k < count; k++) {
+      let far = 0;
+      for (let i = 0; i < dims; i++) far += (codes[k * dims + i] - z[i]) ** 2;
+      if (far < found[most - 1][0]) found.splice(found.findIndex(([other]) => far < other), 0, [far, k]);
+    }
+    return found.slice(0, most).flatMap(([, k]) => k ?? []);
   }
   return { ...spec, ...Object.fromEntries(networks), dims, count, image, code, nearest };
 }
@@ -125,7 +129,6 @@ const normal = (random) => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 *
 function randomSource(seed) { // the same noise while the level moves: a congruential generator
   return () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 4294967296;
 }
-
 const NOISES = {
   Gaussian: (x, level, random) => x.map((value) => clip(value + level * normal(random), 0, 1)),
   "salt and pepper"(x, level, random, channels) { // all channels of a pixel turn black or white together
@@ -144,17 +147,16 @@ let mounted = 0;
 
 export const readState = (hash) => Object.fromEntries(new URLSearchParams(hash.replace(/^#/, "")));
 export const writeState = (state) => `#${new URLSearchParams(state)}`.replaceAll("%2C", ",");
-
 const show = (x) => x.toFixed(2).replace("-", "−");
 function paint(canvas, pixels, [height, width, channels]) {
-  Object.assign(canvas, { width, height });
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d"), image = context.createImageData(width, height);
   for (let i = 0; i < image.data.length; i++)
     image.data[i] = i % 4 === 3 ? 255 : 255 * pixels[channels * (i >> 2) + (channels === 1 ? 0 : i % 4)];
   context.putImageData(image, 0, 0);
 }
 
-function layOut({ dims, count, order, kl, second }) {
+function layOut({ dims, count, order, second }) {
   const label = (views, name, inside) => `<label data-views="${views}">${name} ${inside}</label>`;
   const input = (key, attributes) => `<input data-key="${key}" ${attributes}>`;
   const select = (key, values, name) => `<select data-key="${key}">
@@ -164,7 +166,7 @@ function layOut({ dims, count, order, kl, second }) {
   const button = (views, name) => `<button type="button" data-views="${views}">${name}</button>`;
   const figure = (views, key, attributes = 'role="img"') => `<figure data-views="${views}" class="vx-${key}">
     <canvas ${attributes}></canvas><figcaption></figcaption></figure>`;
-  const slider = (k) => `<label class="${kl[k] < INACTIVE_BELOW ? "vx-inactive" : ""}">${nameOf(k)}
+  const slider = (k) => `<label>${nameOf(k)}
     <input type="range" data-dim="${k}" ${reach} step="0.01" aria-label="${nameOf(k)}"><output></output></label>`;
   const view = ([value, name]) =>
     `<label><input type="radio" name="vae-explorer-${mounted}" value="${value}">${name}</label>`;
@@ -183,7 +185,8 @@ function layOut({ dims, count, order, kl, second }) {
   </div>
   <div class="vx-body">
     ${figure("plane", "plane", `width="${PLANE}" height="${PLANE}" tabindex="0" role="slider"
-      aria-valuemin="${-REACH}" aria-valuemax="${REACH}"`)}
+      aria-valuemin="${-REACH}" aria-valuemax="${REACH}"`).replace("</canvas>", `</canvas>
+      <svg viewBox="0 0 ${PLANE} ${PLANE}" aria-hidden="true"><ellipse/><ellipse rx="9" ry="9"/></svg>`)}
     ${figure("draw", "pad", `width="${PAD}" height="${PAD}" tabindex="0" role="application"`)}
     <div data-views="sliders" class="vx-sliders">${order.map(slider).join("")}</div>
     ${["decoded:plane sliders", "linear:walk", "slerp:walk", "input:draw", "mean:draw", "sample:draw", "clean:noise",
@@ -195,7 +198,7 @@ function layOut({ dims, count, order, kl, second }) {
 // Explore in `element`. `state` is what `readState` gives; `onState` is told, four times a second at most, what
 // has become of it. Returns `refresh(data)` for new weights, `setState(state)` and `destroy()`.
 export function mount(element, data, { state: wanted = {}, onState = () => {} } = {}) {
-  let model = readModel(data), background = null, epsilon = null, timer = null;
+  let model = readModel(data), background = null, epsilon = null, timer = null, shown = "";
   const { dims, names, image_shape: shape } = model, [height, width, channels] = shape;
   const z = model.code(0), pen = { x: PAD / 2, y: PAD / 2, down: false };
   const state = { view: "plane", image: 0, from: 0, t: 0.5, kind: "Gaussian", level: 0.5, x: 0, y: dims - 1 };
@@ -209,25 +212,28 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
   root.innerHTML = layOut(model);
   element.replaceChildren(root);
   const controls = Object.fromEntries(all("[data-key]").map((input) => [input.dataset.key, input]));
-  const figures = Object.fromEntries(all("figure").map((figure) => [figure.className.slice(3), figure]));
-  const canvasOf = (key) => figures[key].querySelector("canvas"), plane = canvasOf("plane"), pad = canvasOf("pad");
+  const partsOf = (css) => Object.fromEntries(all(css).map((part) => [part.parentElement.className.slice(3), part]));
+  const canvases = partsOf("canvas"), captions = partsOf("figcaption"), { plane, pad } = canvases;
+  const sliders = all("[data-dim]"), marks = all("ellipse");
   const ink = pad.getContext("2d", { willReadFrequently: true });
   const say = (sentence) => { root.querySelector("p").textContent = sentence; };
   const nameOf = (k) => names[model.labels[k]] ?? `no. ${k}`;
   const isInactive = (k) => model.kl[k] < INACTIVE_BELOW;
   const reach = () => background?.reach ?? REACH;
-  const decode = (point) => model.decoder(point)[0], decoded = (point) => Float32Array.from(decode(point), sigmoid);
+  const decode = (point) => model.decoder(point)[0], decoded = (point) => decode(point).map(sigmoid);
   function describe(key, caption, spoken = caption) {
-    figures[key].querySelector("figcaption").textContent = caption;
-    canvasOf(key).setAttribute("aria-label", spoken);
+    if (captions[key].textContent === caption) return;
+    captions[key].textContent = caption;
+    canvases[key].setAttribute("aria-label", spoken);
   }
   function draw(key, pixels, caption, box = shape) {
-    paint(canvasOf(key), pixels, box);
+    paint(canvases[key], pixels, box);
     describe(key, caption);
   }
   function showNearest() {
-    const nearest = model.nearest(z, NEAREST), images = nearest.map(model.image), line = width * channels;
-    const row = new Float32Array(nearest.length * size(shape));
+    const nearest = model.nearest(z, NEAREST), line = width * channels;
+    if (shown === (shown = nearest.join())) return nearest;
+    const images = nearest.map(model.image), row = new Float32Array(nearest.length * size(shape));
     for (let i = 0; i < height; i++)
       images.forEach((x, n) => row.set(x.subarray(i * line, (i + 1) * line), (i * nearest.length + n) * line));
     const caption = `Images with the nearest codes: ${nearest.map(nameOf).join(", ")}`;
@@ -235,18 +241,19 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     return nearest;
   }
   function drawMap() { // all codes, once
-    const canvas = Object.assign(document.createElement("canvas"), { width: PLANE, height: PLANE });
-    const context = canvas.getContext("2d"), indices = [...Array(model.count).keys()];
+    const context = plane.getContext("2d"), indices = [...Array(model.count).keys()];
     const points = indices.map(model.code).map((code) => [code[state.x], code[state.y]]);
     const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
     const sorted = points.flat().map(Math.abs).sort((a, b) => a - b), far = sorted[Math.floor(0.995 * sorted.length)];
-    background = { canvas, x: state.x, y: state.y, reach: Math.max(REACH, far) };
+    background = { x: state.x, y: state.y, reach: Math.max(REACH, far) };
     Object.assign(context, { font: "bold 30px sans-serif", textAlign: "center", textBaseline: "middle" });
     Object.assign(context, { fillStyle: "#fff", strokeStyle: "#fff", lineWidth: 6 });
     context.fillRect(0, 0, PLANE, PLANE);
     points.forEach((point, k) => {
       context.fillStyle = COLOURS[model.labels[k] % COLOURS.length];
-      disc(context, point, 4).fill();
+      context.beginPath();
+      context.arc(...toPlane(point), 4, 0, 7);
+      context.fill();
     });
     context.fillStyle = "#000";
     names.forEach((name, label) => { // at the median of its class
@@ -258,15 +265,12 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     });
   }
   const toPlane = ([x, y]) => [(x / reach() + 1) * PLANE / 2, (1 - y / reach()) * PLANE / 2];
-  function disc(context, point, across, down = across) {
-    context.beginPath();
-    context.ellipse(...toPlane(point), across, down, 0, 0, 7);
-    return context;
-  }
+  const place = (mark, point, radii = []) => [...toPlane(point), ...radii].forEach((value, i) =>
+    mark.setAttribute(["cx", "cy", "rx", "ry"][i], value));
   function showPoint() {
     const image = decoded(z), nearest = showNearest();
     draw("decoded", image, "Decoded image");
-    all("[data-dim]").forEach((slider) => {
+    if (state.view === "sliders") sliders.forEach((slider) => {
       const k = Number(slider.dataset.dim), inactive = isInactive(k) ? " (inactive)" : "";
       slider.value = z[k];
       slider.ariaValueText = show(z[k]) + inactive;
@@ -279,12 +283,10 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     sliders: showPoint,
     plane() {
       if (background?.x !== state.x || background.y !== state.y) drawMap();
-      const [image, nearest] = showPoint(), [mean, logVar] = model.encoder(image), context = plane.getContext("2d");
-      const [across, down] = [state.x, state.y].map((k) => Math.exp(logVar[k] / 2) * PLANE / 2 / reach());
-      context.drawImage(background.canvas, 0, 0);
-      context.lineWidth = 3;
-      disc(context, [mean[state.x], mean[state.y]], across, down).stroke();
-      disc(context, [z[state.x], z[state.y]], 9).fill();
+      const [image, nearest] = showPoint(), [mean, logVar] = model.encoder(image);
+      const radii = [state.x, state.y].map((k) => Math.exp(logVar[k] / 2) * PLANE / 2 / reach());
+      place(marks[0], [mean[state.x], mean[state.y]], radii);
+      place(marks[1], [z[state.x], z[state.y]]);
       const point = `z[${state.x}] = ${show(z[state.x])}, z[${state.y}] = ${show(z[state.y])}`;
       describe("plane", `${point}; ellipse: z_mean, σ of the decoded image`, "Latent space: arrow keys move a point");
       plane.ariaValueNow = z[state.x].toFixed(2);
@@ -353,11 +355,11 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     fillPad(model.image(state.image));
   }
   function listen(canvas, touch, move, space = () => {}) {
-    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+    let box = null; // asked for once in a drag: laying the page out takes longer than the networks
     for (const type of ["pointerdown", "pointermove"])
-      canvas.addEventListener(type, ({ buttons, clientX, clientY }) => {
-        const { left, top, width: w, height: h } = canvas.getBoundingClientRect();
-        if (buttons) touch((clientX - left) / w, (clientY - top) / h, type === "pointerdown");
+      canvas.addEventListener(type, ({ buttons, clientX: x, clientY: y, pointerId }) => {
+        if (type === "pointerdown") [box] = [canvas.getBoundingClientRect(), canvas.setPointerCapture(pointerId)];
+        if (buttons && box) touch((x - box.left) / box.width, (y - box.top) / box.height, type === "pointerdown");
       });
     canvas.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
@@ -397,8 +399,7 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
   }, (right, up) => movePen(pen.x + 8 * right, pen.y - 8 * up, pen.down),
     () => movePen(pen.x, pen.y, pen.down = !pen.down));
 
-  // The pad as an image of the model: a grey drawing as MNIST's (in a box of 20 of 28 pixels, its centre of mass in the
-  // middle), a colour picture whole.
+  // The pad as an image of the model: grey ones as MNIST's, in a box of 20 of 28 pixels, centre of mass in the middle.
   function readPad() {
     const small = Object.assign(document.createElement("canvas"), { width, height });
     const context = small.getContext("2d", { willReadFrequently: true });
@@ -423,10 +424,8 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     return Float32Array.from({ length: size(shape) }, (_, i) => data[place(i) + (i % channels)] / 255);
   }
   async function loadPicture(file) {
-    let picture;
-    try { picture = await createImageBitmap(file); } catch {
-      return say("This file is no picture that the browser can read: choose a PNG or JPEG file.");
-    }
+    const picture = await createImageBitmap(file).catch(() => null);
+    if (!picture) return say("This file is no picture that the browser can read: choose a PNG or JPEG file.");
     fillPad();
     const scale = PAD / Math.max(picture.width, picture.height);
     const [w, h] = [picture.width * scale, picture.height * scale];
