@@ -305,16 +305,10 @@ def run(*command: str) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """Several files at a time, each in one process, the notebooks first; a second thread would only be in the way."""
+    """Two files at a time, each in one process, the notebooks first; a second thread would only be in the way."""
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
-    at_once = ["-n", str(count_workers()), "--dist", "loadfile", "--no-loadscope-reorder"]
+    at_once = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return run("-m", "pytest", *at_once, *arguments)
-
-
-def count_workers() -> int:
-    """Three, since browsers and servers keep one waiting; two where the memory is below 16 GB or unknown."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    return 3 if memory > 15e9 else 2
 
 
 def labs(arguments: list[str]) -> int:
