@@ -1,10 +1,24 @@
 """Shared by all tests: a few real digits, an untrained model of the course's size, and one quick to build."""
 
+import os
+
 import matplotlib
 import numpy as np
 import pytest
 
 matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium, as Playwright's `Browser`; skips where there is none, unless REQUIRE_BROWSER is set."""
+    from tools.browser import find_chromium, open_browser
+
+    if find_chromium() is None:
+        assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
+        pytest.skip("no Chromium on this machine")
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ Needs a Chromium on the machine; screenshots land in `screenshots/`.
 
 import base64
 import io
-import os
 import shutil
 
 import nbformat
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools.browser import PROJECTOR, ROOT, find_chromium, open_browser, open_notebook, run_all_cells, serve_lab
+from tools.browser import PROJECTOR, ROOT, open_notebook, run_all_cells, serve_lab
 
 pytest.importorskip("playwright.sync_api")
 
@@ -36,15 +35,6 @@ import matplotlib.pyplot as plt
 from vae_utils import plots
 figure, _ = plt.subplots(figsize=({inches}, 2))
 plots.show(figure, "An empty coordinate system that is as wide as the page allows.")"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if find_chromium() is None:
-        assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
-        pytest.skip("no Chromium on this machine")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture  # a server for each test: JupyterLab would open the tabs of the test before

@@ -1,7 +1,6 @@
 """The explorer: its networks beside Keras, its views under a real hand, its widget in a notebook."""
 
 import base64
-import os
 import re
 
 import nbformat
@@ -10,7 +9,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from PIL import Image
 
-from tools.browser import PROJECTOR, find_chromium, open_browser, open_notebook, run_all_cells, serve_lab
+from tools.browser import PROJECTOR, open_notebook, run_all_cells, serve_lab
 from tools.site import make_classic
 from vae_utils import (
     VAE,
@@ -19,7 +18,6 @@ from vae_utils import (
     interpolate_linear,
     interpolate_spherical,
     load_emoji,
-    load_mnist,
     load_pretrained,
     psnr,
     widgets,
@@ -45,15 +43,6 @@ PIXELS = "canvas => Array.from(canvas.getContext('2d').getImageData(0, 0, canvas
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if find_chromium() is None:
-        assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
-        pytest.skip("no Chromium on this machine")
-    with open_browser() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def page(browser):
     """A blank page with the explorer's script."""
     page = browser.new_page(viewport=PROJECTOR)
@@ -65,12 +54,6 @@ def page(browser):
     yield page
     assert not errors
     page.close()
-
-
-@pytest.fixture(scope="module")
-def digits_of_validation():
-    (x, y), _ = load_mnist(limit=300)
-    return x, y
 
 
 def send(page, data):
@@ -110,10 +93,10 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_networks_agree_with_keras_on_100_inputs(name, page, digits_of_validation):
+def test_the_networks_agree_with_keras_on_100_inputs(name, page, digits):
     keras.utils.set_random_seed(0)
     vae, denoiser = MODELS[name]()
-    x = (load_emoji()[0][0] if vae.image_shape[-1] == 3 else digits_of_validation[0])[:100]
+    x = (load_emoji()[0][0] if vae.image_shape[-1] == 3 else digits[0])[:100]
     z = np.random.default_rng(0).standard_normal((100, vae.latent_dim)).astype(np.float32)
     send(page, widgets.explorer_data(vae, x, denoiser=denoiser))
     networks = {"encoder": (vae.encoder, x), "decoder": (vae.decoder, z)}
@@ -126,8 +109,8 @@ def test_the_networks_agree_with_keras_on_100_inputs(name, page, digits_of_valid
         assert np.ptp(wanted) > 0.01 and np.abs(found - wanted).max() < 1e-4, key
 
 
-def test_a_layer_that_cannot_be_run_and_bad_arrays_give_one_sentence(vae, digits_of_validation):
-    x, y = digits_of_validation
+def test_a_layer_that_cannot_be_run_and_bad_arrays_give_one_sentence(vae, digits):
+    x, y = digits
     image = keras.Input((28, 28, 1))
     for layer, name in ((layers.LayerNormalization(name="norm"), "'norm'"), (layers.Activation("softmax"), "softmax")):
         with pytest.raises(ValueError, match=f"The explorer cannot run the layer .*{name}"):
@@ -147,9 +130,9 @@ def test_a_layer_that_cannot_be_run_and_bad_arrays_give_one_sentence(vae, digits
 
 
 @pytest.fixture(scope="module")
-def shown(page, digits_of_validation):
+def shown(page, digits):
     """With the shipped VAE of two dimensions: a function that sets the state; both models; the images."""
-    x, y = digits_of_validation
+    x, y = (part[:300] for part in digits)
     vae, denoiser = load_pretrained(2), load_pretrained(2, denoising=True)
     send(page, widgets.explorer_data(vae, x, y, denoiser=denoiser))
 
@@ -277,8 +260,8 @@ def test_a_picture_is_loaded_and_another_file_is_refused(page, shown, tmp_path):
     page.get_by_text("no picture that the browser can read").wait_for()
 
 
-def test_a_model_that_is_trained_further_is_shown_after_refresh(vae, digits_of_validation):
-    x, y = digits_of_validation
+def test_a_model_that_is_trained_further_is_shown_after_refresh(vae, digits):
+    x, y = digits
     widget = widgets.explore(vae, x, y)
     weights, spec = widget.weights, widget.spec
     vae.decoder.get_layer("logits").bias.assign_add(np.ones((28, 28, 1)))

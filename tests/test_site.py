@@ -3,7 +3,6 @@
 import functools
 import html
 import http.server
-import os
 import re
 import threading
 import zipfile
@@ -14,7 +13,6 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 
 from tools import site as builder
-from tools.browser import find_chromium, open_browser
 
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # the theme's own
 
@@ -61,15 +59,6 @@ def site(tmp_path_factory):
 def read_attributes(text, pattern):
     """All values of an attribute, whose name ends the pattern."""
     return [html.unescape(value) for value in re.findall(rf'{pattern}="([^"]*)"', text)]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if find_chromium() is None:
-        assert not os.environ.get("REQUIRE_BROWSER"), "No Chromium found, and REQUIRE_BROWSER asks for one."
-        pytest.skip("no Chromium on this machine")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

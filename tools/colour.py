@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from vae_utils import data, denoisers, metrics, training, vae
+from vae_utils import data, denoisers, metrics, pretrained, training
 from vae_utils.backend import keras
 
 VALIDATION_FAMILIES = 3  # of the numbers that `data.number_families` gives
@@ -127,9 +127,9 @@ def train_colour_model(name: str, seed: int, epochs: int, limit: int | None) -> 
         log = training.train(model, add_variants(x_train, 1), x_validation, **settings)
         kept = model.network
     elif name == "emoji_vae":
-        log_odds = data.pixel_log_odds(x_train)
-        model = kept = vae.VAE(vae.build_encoder(10, (32, 32, 3)), vae.build_decoder(10, (32, 32, 3), log_odds))
-        measure = measure_emoji_vae
+        model, measure = pretrained.COLOUR_MODELS[name](), measure_emoji_vae
+        kept = model
+        model.decoder.get_layer("logits").bias.assign(data.pixel_log_odds(x_train))
         log = training.train(model, add_variants(x_train, 1), x_validation, **settings)
     else:
         model = kept = denoisers.build_watermark_remover()

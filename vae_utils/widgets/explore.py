@@ -14,6 +14,7 @@ from keras import layers
 
 from vae_utils.latent import order_by_kl
 from vae_utils.metrics import kl_per_dimension
+from vae_utils.plots import class_colours
 from vae_utils.vae import VAE, check_images
 from vae_utils.widgets.panel import close_earlier_panels
 
@@ -87,6 +88,7 @@ def explorer_data(
         "order": order_by_kl(kl).tolist(),
         "labels": y.tolist(),
         "names": names,
+        "colours": class_colours(y.max() + 1),
     }
     weights = b"".join(array.astype("<f4").tobytes() for array in arrays)
     return {"spec": spec, "weights": weights, "images": np.rint(255 * x).astype(np.uint8).tobytes()}

@@ -141,7 +141,6 @@ const NOISES = {
 
 const VIEWS = { plane: "Map", sliders: "Sliders", walk: "Walk", draw: "Draw", noise: "Noise" };
 const KEPT = { plane: "z x y", sliders: "z", walk: "from to t", draw: "image", noise: "image kind level" }; // in URLs
-const COLOURS = "#0077BB #EE7733 #009988 #CC3311 #33BBEE #EE3377 #777777 #AA4499 #117733 #882255".split(" ");
 const PAD = 280, PLANE = 800, NEAREST = 5, REACH = 3, INACTIVE_BELOW = 0.01;
 let mounted = 0;
 
@@ -207,9 +206,8 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
 
   mounted += 1;
   const root = document.createElement("div"), all = (css) => [...root.querySelectorAll(css)];
-  root.className = "vae-explorer";
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the keys for its own
-  root.innerHTML = layOut(model);
+  Object.assign(root, { className: "vae-explorer", innerHTML: layOut(model) });
   element.replaceChildren(root);
   const controls = Object.fromEntries(all("[data-key]").map((input) => [input.dataset.key, input]));
   const partsOf = (css) => Object.fromEntries(all(css).map((part) => [part.parentElement.className.slice(3), part]));
@@ -250,7 +248,7 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     Object.assign(context, { fillStyle: "#fff", strokeStyle: "#fff", lineWidth: 6 });
     context.fillRect(0, 0, PLANE, PLANE);
     points.forEach((point, k) => {
-      context.fillStyle = COLOURS[model.labels[k] % COLOURS.length];
+      context.fillStyle = model.colours[model.labels[k]];
       context.beginPath();
       context.arc(...toPlane(point), 4, 0, 7);
       context.fill();
