@@ -210,22 +210,19 @@ def graded_class(tmp_path_factory):
         put(notebook, find(labs.make_student_copy(SOURCES[LAB]), "gaussian_kl").source)
         notebook.cells.append(nbformat.v4.new_code_cell(answer))
 
-    def leave_out(notebook):
-        """One exercise as it was handed out, another deleted."""
-        put(notebook, find(labs.make_student_copy(SOURCES[LAB]), "gaussian_kl").source)
+    def edit_test(notebook):
+        """One exercise deleted, another wrong with its test changed, a third as it was handed out."""
         notebook.cells.remove(find(notebook, "draw_z"))
+        find(notebook, "test_gaussian_kl").source = "assert True"
+        put(notebook, "def gaussian_kl(z_mean, z_log_var):\n    return 0 * z_mean[:, 0]")
+        stub = find(labs.make_student_copy(SOURCES[LAB]), "reconstruction_term").source
+        find(notebook, "reconstruction_term").source = stub
 
     hand_in("Ada right.ipynb", disorder)
     hand_in("copied.ipynb", copy_cell)
-    hand_in("left out.ipynb", leave_out)
     hand_in("loop.ipynb", lambda notebook: put(notebook, "def gaussian_kl(z_mean, z_log_var):\n    while True: pass"))
     hand_in("crash.ipynb", lambda notebook: put(notebook, "import os\nos._exit(1)"))
     hand_in("tests off.ipynb", lambda notebook: put(notebook, "import numpy as np\nnp.allclose = lambda *a, **k: True"))
-
-    def edit_test(notebook):
-        find(notebook, "test_gaussian_kl").source = "assert True"
-        put(notebook, "def gaussian_kl(z_mean, z_log_var):\n    return 0 * z_mean[:, 0]")
-
     hand_in("own test.ipynb", edit_test)
     hand_in("other lab.ipynb", lambda notebook: None, next(name for name in SOURCES if name != LAB))
     (folder / "notes.pdf").write_bytes(b"%PDF")
@@ -242,17 +239,17 @@ def graded_class(tmp_path_factory):
 def test_a_folder_of_submissions_is_graded(graded_class, monkeypatch):
     rows, result = graded_class
     total = sum(cell.metadata.nbgrader.points for cell in graded(SOURCES[LAB]).values())
-    assert len(rows) == 10 == len(list((result / "feedback").glob("*.html")))
+    assert len(rows) == 9 == len(list((result / "feedback").glob("*.html")))
     for name in ("Ada right", "copied"):
         assert float(rows[name]["points"]) == total == float(rows[name]["of"]), name
         assert rows[name]["remarks"] == "", name
     for name, reason in {
-        "left out": "draw_z is not in the notebook",
         "loop": "",
         "own test": "changed cells that were given",
     }.items():
         assert 0 < float(rows[name]["points"]) < total and rows[name]["gaussian_kl"] == "0", name
         assert reason in rows[name]["remarks"]
+    assert "draw_z is not in the notebook" in rows["own test"]["remarks"]
     for name, reason in {
         "crash": "ended Python",
         "tests off": "changes what the tests rely on",
@@ -270,7 +267,7 @@ def test_the_feedback_says_why_and_shows_no_hidden_test(graded_class):
     pages = {
         path.stem.partition("_")[2]: path.read_text(encoding="utf-8") for path in (result / "feedback").glob("*.html")
     }
-    assert "takes too long" in pages["loop"] and "not written" in pages["left_out"]
+    assert "takes too long" in pages["loop"] and "not written" in pages["own_test"]
     hidden = re.search(r"### BEGIN HIDDEN TESTS\n(.*?)### END", graded(SOURCES[LAB])["gaussian_kl"].source, re.DOTALL)
     for page in pages.values():
         assert "HIDDEN" not in page and hidden.group(1).splitlines()[0].strip() not in page

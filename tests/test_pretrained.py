@@ -41,9 +41,7 @@ def inputs(x_test):
 def test_a_vae_is_worth_what_its_record_says(size, x_test):
     """The record averages ten draws of z per digit, this test takes one: its standard error is about 0.05 nats."""
     record, vae = pretrained_record(size), load_pretrained(size)
-    measured = metrics.negative_elbo(vae, x_test)
-    assert measured["loss"] == pytest.approx(record["test_loss"], abs=0.25)
-    assert measured["kl_loss"] == pytest.approx(record["test_kl_loss"], abs=0.01)
+    assert metrics.negative_elbo(vae, x_test)["loss"] == pytest.approx(record["test_loss"], abs=0.25)
     assert metrics.active_units(vae, x_test).sum() == record["active_units"]
     np.testing.assert_allclose(metrics.kl_per_dimension(vae, x_test), record["kl_per_dimension"], atol=0.01)
     assert record["parameters"] == vae.encoder.count_params() + vae.decoder.count_params() <= 500_000
@@ -60,11 +58,10 @@ def test_a_denoiser_is_worth_what_its_record_says(model, denoising, x_test, inpu
     assert min(measured["gaussian_0.5"], measured["salt_and_pepper_0.2"]) > 14
 
 
-@pytest.mark.slow
-def test_more_latent_dimensions_remove_more_noise(x_test, inputs):
-    """Gaussian noise of level 0.5, on the first 2,000 test digits."""
-    noisy, clean = inputs["gaussian_0.5"][:2000], x_test[:2000]
-    removed = [metrics.psnr(clean, load_pretrained(size, denoising=True).reconstruct(noisy)).mean() for size in SIZES]
+@pytest.mark.ledger
+def test_more_latent_dimensions_remove_more_noise():
+    """Gaussian noise of level 0.5, by the records, which the test before compares with the models."""
+    removed = [pretrained_record(size, denoising=True)["psnr_denoised_gaussian_0.5"] for size in SIZES]
     assert removed == sorted(removed)
     assert removed[0] > 14.5 and removed[SIZES.index(5)] > 16.9 and removed[-1] > 18.5
 

@@ -39,7 +39,6 @@ from nbgrader.utils import determine_grade, is_grade, is_locked, is_solution
 
 from tools import slides
 from tools.slides import MATHJAX
-from vae_utils import checks
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES, COPIES, KEYS = ROOT / "labs", ROOT / "notebooks" / "labs", ROOT / "build" / "labs"
@@ -84,10 +83,10 @@ def make_student_copy(source: NotebookNode) -> NotebookNode:
 
 def write_checks() -> None:
     """Store what the checks of the labs compare with."""
-    from labs import references  # here, since a submission's process must not see it
+    from labs import references  # here, since a submission's process must not see it, nor needs TensorFlow
 
     references.write_exercises()
-    print(checks.PATH.relative_to(ROOT), flush=True)
+    print(references.PATH.relative_to(ROOT), flush=True)
 
 
 def write_student_copies() -> None:
@@ -264,7 +263,7 @@ class Execute(preprocessors.Execute):
 
 def execute(notebook: NotebookNode, folder: Path, cell_seconds: int = CELL_SECONDS) -> None:
     """Execute a notebook in place, in `folder`; a cell that fails or takes too long keeps its error."""
-    runner = Execute(timeout=cell_seconds, kernel_name="python3")
+    runner = Execute(timeout=cell_seconds, startup_timeout=SUBMISSION_SECONDS, kernel_name="python3")
     runner.preprocess(notebook, {"metadata": {"path": str(folder)}})
 
 

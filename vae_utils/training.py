@@ -44,7 +44,7 @@ def build_optimizer(schedule: Any) -> keras.optimizers.Optimizer:
     keeps the models from memorising. `schedule` is a number or a Keras schedule.
     Source: Jordan et al. (2024), "Muon: an optimizer for hidden layers"; step sizes as in Liu et al. (2025).
     """
-    return keras.optimizers.Muon(schedule, ns_steps=3, weight_decay=0.1, adam_weight_decay=0.0)
+    return keras.optimizers.Muon(schedule, ns_steps=3, weight_decay=0.1, adam_weight_decay=None)
 
 
 @dataclass(frozen=True)

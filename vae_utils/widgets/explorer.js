@@ -39,9 +39,16 @@ function addScaled(out, start, factor, kernel, offset, n) {
   if (factor !== 0) for (let i = 0; i < n; i++) out[start + i] += factor * kernel[offset + i];
 }
 
-function dot(x, start, kernel, offset, n, sum = 0) {
-  for (let i = 0; i < n; i++) sum += x[start + i] * kernel[offset + i];
-  return sum;
+function dot(x, start, kernel, offset, n) { // four sums at once: a processor adds them side by side
+  let [a, b, c, d, i] = [0, 0, 0, 0, 0];
+  for (; i + 3 < n; i += 4) {
+    a += x[start + i] * kernel[offset + i];
+    b += x[start + i + 1] * kernel[offset + i + 1];
+    c += x[start + i + 2] * kernel[offset + i + 2];
+    d += x[start + i + 3] * kernel[offset + i + 3];
+  }
+  for (; i < n; i++) a += x[start + i] * kernel[offset + i];
+  return a + b + c + d;
 }
 
 // Each pixel of the small image meets those of the large one under its window, padded as in TensorFlow: a convolution
