@@ -152,7 +152,7 @@ def needed():
 
 
 def open_and_train(student, password):
-    """Log in, open notebook 04 and run it, without figures, up to the training, which is cut to one epoch on some of the digits."""
+    """Log in, open notebook 04 and run it, without figures, up to the training: one epoch on some of the digits."""
     student.log_in(password)
     student.start_server()
     notebook = nbformat.from_dict(student.call("GET", f"contents/notebooks/{NOTEBOOK}").json()["content"])

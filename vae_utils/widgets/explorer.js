@@ -39,15 +39,13 @@ function addScaled(out, start, factor, kernel, offset, n) {
   if (factor !== 0) for (let i = 0; i < n; i++) out[start + i] += factor * kernel[offset + i];
 }
 
-function dot(x, start, kernel, offset, n) { // four sums at once: a processor adds them side by side
-  let [a, b, c, d, i] = [0, 0, 0, 0, 0];
-  for (; i + 3 < n; i += 4) {
-    a += x[start + i] * kernel[offset + i];
-    b += x[start + i + 1] * kernel[offset + i + 1];
-    c += x[start + i + 2] * kernel[offset + i + 2];
-    d += x[start + i + 3] * kernel[offset + i + 3];
+function dot(x, p, kernel, q, n) { // in four sums, which a processor adds side by side
+  let [a, b, c, d] = [0, 0, 0, 0];
+  for (const end = p + n - 3; p < end; p += 4, q += 4) {
+    [a, b] = [a + x[p] * kernel[q], b + x[p + 1] * kernel[q + 1]];
+    [c, d] = [c + x[p + 2] * kernel[q + 2], d + x[p + 3] * kernel[q + 3]];
   }
-  for (; i < n; i++) a += x[start + i] * kernel[offset + i];
+  for (let rest = n % 4; rest > 0; rest--) a += x[p++] * kernel[q++];
   return a + b + c + d;
 }
 
@@ -191,8 +189,7 @@ function layOut({ dims, count, order, second }) {
   </div>
   <div class="vx-body">
     ${figure("plane", "plane", `width="${PLANE}" height="${PLANE}" tabindex="0" role="slider"
-      aria-valuemin="${-REACH}" aria-valuemax="${REACH}"`).replace("</canvas>", `</canvas>
-      <svg viewBox="0 0 ${PLANE} ${PLANE}" aria-hidden="true"><ellipse/><ellipse rx="9" ry="9"/></svg>`)}
+      aria-valuemin="${-REACH}" aria-valuemax="${REACH}"`).replace("</canvas>", "</canvas><div><i></i><i></i></div>")}
     ${figure("draw", "pad", `width="${PAD}" height="${PAD}" tabindex="0" role="application"`)}
     <div data-views="sliders" class="vx-sliders">${order.map(slider).join("")}</div>
     ${["decoded:plane sliders", "linear:walk", "slerp:walk", "input:draw", "mean:draw", "sample:draw", "clean:noise",
@@ -219,7 +216,7 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
   const controls = Object.fromEntries(all("[data-key]").map((input) => [input.dataset.key, input]));
   const partsOf = (css) => Object.fromEntries(all(css).map((part) => [part.parentElement.className.slice(3), part]));
   const canvases = partsOf("canvas"), captions = partsOf("figcaption"), { plane, pad } = canvases;
-  const sliders = all("[data-dim]"), marks = all("ellipse");
+  const sliders = all("[data-dim]"), marks = all("i");
   const ink = pad.getContext("2d", { willReadFrequently: true });
   const say = (sentence) => { root.querySelector("p").textContent = sentence; };
   const nameOf = (k) => names[model.labels[k]] ?? `no. ${k}`;
@@ -270,8 +267,10 @@ export function mount(element, data, { state: wanted = {}, onState = () => {} } 
     });
   }
   const toPlane = ([x, y]) => [(x / reach() + 1) * PLANE / 2, (1 - y / reach()) * PLANE / 2];
-  const place = (mark, point, radii = []) => [...toPlane(point), ...radii].forEach((value, i) =>
-    mark.setAttribute(["cx", "cy", "rx", "ry"][i], value));
+  function place(mark, point, radii = [9, 9]) { // a transform: the browser need not paint the map again
+    const [x, y, w, h] = [...toPlane(point), 2 * radii[0], 2 * radii[1]].map((value) => `${100 * value / PLANE}cqw`);
+    Object.assign(mark.style, { width: w, height: h, transform: `translate(${x}, ${y}) translate(-50%, -50%)` });
+  }
   function showPoint() {
     const image = decoded(z), nearest = showNearest();
     draw("decoded", image, "Decoded image");
