@@ -31,22 +31,16 @@ const LAYERS = {
     for (let i = 0; i < x.length; i++)
       addScaled(out, Math.floor(i / inputs) * units, x[i], kernel, (i % inputs) * units, units);
   },
-  conv: convolve,
-  transpose: convolve,
+  conv: convolve, transpose: convolve,
 };
 
 function addScaled(out, start, factor, kernel, offset, n) {
   if (factor !== 0) for (let i = 0; i < n; i++) out[start + i] += factor * kernel[offset + i];
 }
 
-function dot(x, p, kernel, q, n) { // in four sums, which a processor adds side by side
-  let [a, b, c, d] = [0, 0, 0, 0];
-  for (const end = p + n - 3; p < end; p += 4, q += 4) {
-    [a, b] = [a + x[p] * kernel[q], b + x[p + 1] * kernel[q + 1]];
-    [c, d] = [c + x[p + 2] * kernel[q + 2], d + x[p + 3] * kernel[q + 3]];
-  }
-  for (let rest = n % 4; rest > 0; rest--) a += x[p++] * kernel[q++];
-  return a + b + c + d;
+function dot(x, start, kernel, offset, n, sum = 0) {
+  for (let i = 0; i < n; i++) sum += x[start + i] * kernel[offset + i];
+  return sum;
 }
 
 // Each pixel of the small image meets those of the large one under its window, padded as in TensorFlow: a convolution
@@ -174,8 +168,7 @@ function layOut({ dims, count, order, second }) {
     <input type="range" data-dim="${k}" ${reach} step="0.01" aria-label="${nameOf(k)}"><output></output></label>`;
   const view = ([value, name]) =>
     `<label><input type="radio" name="vae-explorer-${mounted}" value="${value}">${name}</label>`;
-  return `<fieldset><legend>View</legend>${Object.entries(VIEWS).map(view).join("")}</fieldset>
-  <div class="vx-tools">
+  return `<fieldset><legend>View</legend>${Object.entries(VIEWS).map(view).join("")}</fieldset><div class="vx-tools">
     ${dims > 2 ? label("plane", "Horizontal", select("x", order, nameOf)) : ""}
     ${dims > 2 ? label("plane", "Vertical", select("y", order, nameOf)) : ""}
     ${label("plane sliders draw noise", "Image no.", input("image", number))}
@@ -186,8 +179,7 @@ function layOut({ dims, count, order, second }) {
     ${button("plane sliders", "Reset")} ${button("plane sliders", "Random draw")}
     ${button("draw", "Clear")} ${button("draw", "Draw ε again")}
     ${label("draw", "Load a picture", '<input type="file" accept="image/*">')}
-  </div>
-  <div class="vx-body">
+  </div><div class="vx-body">
     ${figure("plane", "plane", `width="${PLANE}" height="${PLANE}" tabindex="0" role="slider"
       aria-valuemin="${-REACH}" aria-valuemax="${REACH}"`).replace("</canvas>", "</canvas><div><i></i><i></i></div>")}
     ${figure("draw", "pad", `width="${PAD}" height="${PAD}" tabindex="0" role="application"`)}
