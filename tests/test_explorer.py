@@ -35,7 +35,7 @@ RUN = """([network, text, length]) => { // 100 inputs, as the base64 text of the
   const run = explorer.readModel(data)[network], bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const inputs = new Float32Array(bytes.buffer), count = inputs.length / length, found = [];
   for (let k = 0; k < count; k++)
-    for (const output of run(inputs.subarray(k * length, (k + 1) * length))) found.push(output.slice());
+    for (const output of run(inputs.subarray(k * length, (k + 1) * length))) found.push(new Float32Array(output));
   return found.map((output) => btoa(String.fromCharCode(...new Uint8Array(output.buffer)))).join(" ");
 }"""
 MOUNT = """(state) => {
