@@ -158,7 +158,8 @@ def show_explorers(page):
 
 @pytest.mark.slow
 def test_every_page_is_accessible_and_fits_every_screen(browser, site, address):
-    """Over HTTP. In each page, axe looks at two of the four pairs of width and theme: at the other two in the next."""
+    """Over HTTP. axe looks at two of the four pairs of width and theme, at the other two in the next page; at all four
+    where the explorer fills the page."""
     page, problems = open_page(browser, color_scheme="light")
     for number, name in enumerate(site[1]):
         page.set_viewport_size(PROJECTOR)

@@ -450,8 +450,9 @@ def describe_slider_speed(record: dict[str, Any]) -> str:
         one, idle, busy = (explorer[key] for key in ("slider_milliseconds", "drag", "drag_while_training"))
         parts.append(
             f"the explorer with {size} dimensions decodes and draws in {one['median']:.1f} ms (99th percentile "
-            f"{one['p99']:.1f}); a drag over its map shows {idle['pictures_per_second']:.0f} pictures a second, "
-            f"{busy['pictures_per_second']:.0f} while the kernel trains"
+            f"{one['p99']:.1f}); moved by the page once a frame, its map shows "
+            f"{idle['pictures_per_second']:.0f} pictures a second, {busy['pictures_per_second']:.0f} while the kernel "
+            "trains"
         )
     return f"- `python3 run.py bench sliders`: {'; '.join(parts)}. ({record['machine']}; {record['versions']}.)"
 

@@ -27,7 +27,7 @@ def png_bytes(picture: np.ndarray) -> bytes:
 def check_callable(function: Any, name: str) -> None:
     """ValueError unless `function` can be called."""
     if not callable(function):
-        raise ValueError(f"{name} must be a function that returns images, not a {type(function).__name__}.")
+        raise ValueError(f"{name} must be a function that returns images, not {type(function).__name__}.")
 
 
 def decode_images(decode: Callable[[np.ndarray], Any], batch: np.ndarray, name: str = "decode") -> np.ndarray:
