@@ -22,7 +22,7 @@ class LatentSliders(Panel):
     `sliders[i]` moves z[i]; `z` is the point, `picture` the image. For a model of the course, `explore` shows more.
 
     Args:
-        decode: `(n, latent_dim)` -> `(n, height, width, 1 or 3)` in [0, 1], for example `compiled_decoder(vae)`.
+        decode: `(n, latent_dim)` -> `(n, height, width, 1 or 3)` in [0, 1], for example `vae.decode`.
         latent_dim: number of sliders, at least 1.
         kl_per_dimension: `(latent_dim,)` nats; the largest comes first, and those below 0.01 are marked as inactive.
         starts: name -> code `(latent_dim,)` to start from, as far as the sliders reach.
