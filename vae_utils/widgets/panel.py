@@ -21,6 +21,7 @@ STYLE = """<style>
 .vae-panel .widget-dropdown { max-width: 320px; }
 .vae-panel .widget-text { width: 11em; }
 .vae-panel .widget-inline-hbox .widget-label { width: 5.5em; }
+.vae-panel [role="status"] { color: #b3261e; }
 .vae-panel img { image-rendering: pixelated; }
 .vae-latent-sliders > .widget-vbox { flex: 1 1 380px; }
 .vae-latent-sliders .widget-hbox .widget-html { width: 12.5em; }
@@ -39,17 +40,14 @@ def close_with_parts(widget: Widget) -> None:
 class Panel(Box):
     """Children in a row that wraps, and a line for messages; subclasses define `draw_pictures()`.
 
-    It is drawn whenever the value of one of the `controls` changes, and calls the user's `function`, which messages
-    call `name`. What is raised then is shown as one sentence; the traceback goes to stderr. JupyterLab shows that below
-    the cell while the cell runs; later, when a slider moves, no cell is running, and it appears in the log console
-    (menu View, Show Log Console).
+    It is called whenever the value of one of the `controls` changes, and calls the user's `function`, `name` in
+    messages. What it raises is shown as one sentence; the traceback goes to stderr. JupyterLab shows that below the
+    cell while the cell runs; later, when a slider moves, it appears in the log console (menu View, Show Log Console).
     """
 
     close = close_with_parts
 
-    def __init__(
-        self, function: Callable[[np.ndarray], Any], name: str, children: Sequence[Widget], controls: Sequence[Widget]
-    ) -> None:
+    def __init__(self, function: Callable, name: str, children: Sequence[Widget], controls: Sequence[Widget]) -> None:
         if not callable(function):
             raise ValueError(f"{name} must be a function that returns images, not {type(function).__name__}.")
         self.function, self.name, self.held, self.message = function, name, False, HTML()
@@ -64,15 +62,14 @@ class Panel(Box):
         """Draw the pictures for the controls' values, unless the panel is `held` or closed."""
         if self.held or self.comm is None:
             return
-        sentence = ""
+        message = ""
         try:
             self.draw_pictures()
         except Exception as error:
-            sentence = html.escape(f"{type(error).__name__}: {error}")
-            sentence = f'<div role="status" style="color:#b3261e">{sentence}</div>'
-            if sentence != self.message.value:  # once, not for each tick of a slider
+            message = f'<div role="status">{html.escape(f"{type(error).__name__}: {error}")}</div>'
+            if message != self.message.value:  # once, not for each tick of a slider
                 traceback.print_exc()
-        self.message.value = sentence
+        self.message.value = message
 
     def make_images(self, batch: np.ndarray) -> np.ndarray:
         """`function(batch)`, `(n, height, width, 1 or 3)`, clipped to [0, 1]; `batch` `(n, …)` is given as float32.

@@ -119,9 +119,9 @@ class NoiseSlider(Panel):
         self.kind = Dropdown(options=list(kinds), description="Noise")
         self.level = FloatSlider(0.5, min=0, max=1, step=0.05, description="Level")
         self.index = BoundedIntText(0, min=0, max=len(x) - 1, description="Image no.")
-        names = ("original", "noisy", "denoised")
-        self.pictures, self.captions = {name: Image(width=196) for name in names}, {name: HTML(name) for name in names}
-        captioned = [VBox([self.pictures[name], self.captions[name]]) for name in names]
+        self.pictures = {name: Image(width=196) for name in ("original", "noisy", "denoised")}
+        self.captions = {name: HTML(name) for name in self.pictures}
+        captioned = [VBox([picture, self.captions[name]]) for name, picture in self.pictures.items()]
         controls = [self.kind, self.level, self.index]
         super().__init__(reconstruct, "reconstruct", [HBox(controls), *captioned], controls)
         self.add_class("vae-noise-slider")
