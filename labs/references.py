@@ -37,7 +37,7 @@ from vae_utils.checks import (
     view_batches,
     view_failures,
 )
-from vae_utils.widgets.pictures import png_bytes
+from vae_utils.widgets import png_bytes
 
 CASES = 3  # seeds that a function is tried with
 REFERENCES: dict[str, "Reference"] = {}

@@ -29,8 +29,8 @@ PNG_BYTES = """async image => {
   return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }"""
 SLIDERS = """\
-from vae_utils import compiled_decoder, latent_sliders, load_pretrained
-latent_sliders(compiled_decoder(load_pretrained(10)), 10)"""
+from vae_utils import latent_sliders, load_pretrained
+latent_sliders(load_pretrained(10).decode, 10)"""
 SHOW_FIGURE = """\
 import matplotlib.pyplot as plt
 from vae_utils import plots

@@ -11,7 +11,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from PIL import Image
 
-from vae_utils import compiled_decoder, widgets
+from vae_utils import widgets
 
 SHAPES = [(28, 28, 1), (32, 32, 1), (32, 32, 3)]
 
@@ -291,18 +291,3 @@ def test_running_a_cell_again_closes_what_it_had_made(kernel):
         run_cell(kernel, cell, code)
     shown = run_cell(kernel, "last", "print([panel.comm is not None for panel in made])")["stdout"]
     assert shown.strip() == "[False, False, True, True, True, True]"
-
-
-# --- a compiled decoder for the sliders --------------------------------------------------------------
-
-
-def test_the_compiled_decoder_gives_what_the_model_gives(vae):
-    fast = compiled_decoder(vae)
-    z = np.random.default_rng(0).standard_normal((5, 2))
-    np.testing.assert_allclose(fast(z), vae.decode(z), atol=1e-6)
-    assert fast(z[:0]).shape == (0, 28, 28, 1) and fast(z).dtype == np.float32
-    vae.decoder.get_layer("logits").bias.assign_add(np.ones((28, 28, 1)))
-    np.testing.assert_allclose(fast(z[:1]), vae.decode(z[:1]), atol=1e-6)
-    for wrong in (np.zeros((1, 3)), np.full((1, 2), np.nan)):
-        with pytest.raises(ValueError, match=r"\(n, 2\)"):
-            fast(wrong)

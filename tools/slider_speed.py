@@ -55,9 +55,9 @@ def time_ours(latent_dim: int, ticks: int) -> list[float]:
     """Our widget: the slider's callback, from the new value to the picture sent."""
     from IPython.display import display
 
-    from vae_utils import compiled_decoder, latent_sliders
+    from vae_utils import latent_sliders
 
-    panel = latent_sliders(compiled_decoder(build_model(latent_dim)), latent_dim)
+    panel = latent_sliders(build_model(latent_dim).decode, latent_dim)
     display(panel)
     times = time_ticks(lambda value: setattr(panel.sliders[0], "value", value), ticks)
     panel.close()
@@ -124,8 +124,8 @@ def summarise(times: list[float]) -> dict[str, float]:
 # --- in the browser ----------------------------------------------------------------------------------
 
 NOTEBOOK_CELL = """\
-from vae_utils import compiled_decoder, latent_sliders, load_pretrained
-panel = latent_sliders(compiled_decoder(load_pretrained({size})), {size})
+from vae_utils import latent_sliders, load_pretrained
+panel = latent_sliders(load_pretrained({size}).decode, {size})
 panel"""
 
 # Notes when a key or the mouse moves the slider, and when the changed picture has loaded.

@@ -27,4 +27,4 @@ from vae_utils.vae import (
     kl_divergence_per_dim,
     reconstruction_loss,
 )
-from vae_utils.widgets import compiled_decoder, explore, latent_sliders, noise_slider
+from vae_utils.widgets import explore, latent_sliders, noise_slider

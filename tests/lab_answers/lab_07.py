@@ -3,7 +3,7 @@ import numpy as np
 
 from vae_utils import interpolate_spherical
 from vae_utils.backend import keras
-from vae_utils.widgets.pictures import png_bytes
+from vae_utils.widgets import png_bytes
 
 ops = keras.ops
 

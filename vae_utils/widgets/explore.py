@@ -1,7 +1,5 @@
 """The explorer: encoder and decoder run in the browser from the model's weights; pictures follow the hand at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,8 @@ from vae_utils.widgets.panel import close_earlier_panels
 HERE = Path(__file__).parent
 MOST_IMAGES = 1000  # that are sent to the page
 ACTIVATIONS = ("linear", "relu", "gelu", "sigmoid", "tanh")
-WEIGHTED = {layers.Dense: "dense", layers.Conv2D: "conv", layers.Conv2DTranspose: "transpose"}
-COPIES = (layers.Flatten, layers.Reshape, layers.Dropout, layers.Activation)
-OTHERS = {layers.InputLayer: "input", **dict.fromkeys(COPIES, "copy")}
+KINDS = {layers.InputLayer: "input", layers.Dense: "dense", layers.Conv2D: "conv", layers.Conv2DTranspose: "transpose"}
+KINDS |= dict.fromkeys((layers.Flatten, layers.Reshape, layers.Dropout, layers.Activation), "copy")
 
 
 class Explorer(anywidget.AnyWidget):
@@ -106,12 +103,11 @@ def describe_network(model: keras.Model, arrays: list[np.ndarray]) -> dict[str, 
     nodes = []
     for layer in model.operations:
         activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-        described = describe_layer(layer) if activation in ACTIVATIONS else None
-        if described is None:
+        kind, named = describe_layer(layer) if activation in ACTIVATIONS else (None, {})
+        if kind is None:
             raise ValueError(
                 f"The explorer cannot run the layer {layer.name!r} ({type(layer).__name__}, {activation})."
             )
-        kind, named = described
         inputs = [] if kind == "input" else layer.input if isinstance(layer.input, list) else [layer.input]
         node = {"kind": kind, "activation": activation, "shape": layer.output.shape[1:]}
         node |= {"window": getattr(layer, "kernel_size", None), "strides": getattr(layer, "strides", None)}
@@ -121,10 +117,10 @@ def describe_network(model: keras.Model, arrays: list[np.ndarray]) -> dict[str, 
     return {"nodes": nodes, "outputs": [places[id(tensor)] for tensor in model.outputs]}
 
 
-def describe_layer(layer: Any) -> tuple[str, dict[str, Any]] | None:
-    """Which function of explorer.js computes a layer, and its arrays; None if there is none."""
-    if type(layer) in WEIGHTED and set(getattr(layer, "dilation_rate", [1])) == {1}:
-        return WEIGHTED[type(layer)], {"kernel": layer.kernel, "bias": layer.bias}
+def describe_layer(layer: Any) -> tuple[str | None, dict[str, Any]]:
+    """Which function of explorer.js computes a layer, None if there is none, and the layer's arrays."""
+    if type(layer) in KINDS and set(getattr(layer, "dilation_rate", [1])) == {1}:
+        return KINDS[type(layer)], {name: getattr(layer, name, None) for name in ("kernel", "bias")}
     if type(layer).__name__ == "PixelBias":  # of vae.py, or a copy of it
         return "affine", {"scale": [1.0], "bias": layer.bias}
     if isinstance(layer, layers.BatchNormalization) and layer.center and layer.scale:
@@ -132,4 +128,4 @@ def describe_layer(layer: Any) -> tuple[str, dict[str, Any]] | None:
         return "affine", {"scale": scale, "bias": layer.beta - layer.moving_mean * scale}
     if isinstance(layer, layers.Concatenate) and layer.axis in (-1, len(layer.output.shape) - 1):
         return "concatenate", {}
-    return (OTHERS[type(layer)], {}) if type(layer) in OTHERS else None
+    return None, {}

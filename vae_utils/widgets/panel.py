@@ -1,118 +1,110 @@
-"""What the sliders share: a panel that draws the newest values, reports errors and closes completely; its parts."""
-
-from __future__ import annotations
+"""What the sliders share: a panel that shows the images of a user's function, reports its errors, closes completely."""
 
 import html
+import io
 import traceback
-import weakref
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from IPython import get_ipython
-from ipywidgets import HTML, Box, FloatSlider, Image, Layout, VBox, Widget
+from ipywidgets import HTML, Box, Widget
+from PIL import Image
+
+# Rows wrap where the page is narrow; sliders and menus take the width there is.
+STYLE = """<style>
+.vae-panel, .vae-panel .widget-hbox { flex-flow: row wrap; align-items: flex-start; gap: 0 14px; }
+.vae-panel > .widget-hbox, .vae-panel > .widget-html { flex: 1 1 100%; min-height: 28px; }
+.vae-panel :is(.widget-slider, .widget-dropdown, .jupyter-button) { width: auto; min-width: 0; }
+.vae-panel .widget-hbox > :is(.widget-slider, .widget-dropdown) { flex: 1 1 220px; }
+.vae-panel .widget-dropdown { max-width: 320px; }
+.vae-panel .widget-text { width: 11em; }
+.vae-panel .widget-inline-hbox .widget-label { width: 5.5em; }
+.vae-panel [role="status"] { color: #b3261e; }
+.vae-panel img { image-rendering: pixelated; }
+.vae-latent-sliders > .widget-vbox { flex: 1 1 380px; }
+.vae-latent-sliders .widget-hbox .widget-html { width: 12.5em; }
+.vae-panel .vae-inactive :is(.widget-label, .widget-readout) { color: #767676; }
+</style>"""
 
 
-class Panel(VBox):
-    """A body of `children` in a row that wraps, and a line for messages; subclasses define `draw_pictures()`.
+def close_with_parts(widget: Widget) -> None:
+    """Close a widget and all in it, with their layouts and styles."""
+    Widget.close(widget)
+    for part in (*getattr(widget, "children", ()), getattr(widget, "layout", None), getattr(widget, "style", None)):
+        if part is not None:
+            close_with_parts(part)
 
-    `css_class` marks the body, the first child. What `draw_pictures` raises, from the user's functions too, is shown as
-    one sentence; the traceback goes to stderr. JupyterLab shows that below the cell while the cell runs; later, when a
-    slider moves, no cell is running, and it appears in the log console (menu View, Show Log Console).
+
+class Panel(Box):
+    """Children in a row that wraps, and a line for messages; subclasses define `draw_pictures()`.
+
+    It is called whenever the value of one of the `controls` changes, and calls the user's `function`, `name` in
+    messages. What it raises is shown as one sentence; the traceback goes to stderr. JupyterLab shows that below the
+    cell while the cell runs; later, when a slider moves, it appears in the log console (menu View, Show Log Console).
     """
 
-    css = """
-.vae-picture { image-rendering: pixelated; max-width: 100%; height: auto; object-fit: contain; }
-.vae-inactive .widget-label, .vae-inactive .widget-readout { color: #767676; }
-"""
+    close = close_with_parts
 
-    def __init__(self, css_class: str, children: Sequence[Any]) -> None:
-        body = put_in_row(*children, grid_gap="4px 20px", align_items="flex-start")
-        body.add_class(css_class)
-        self.message, self._held = HTML(layout=Layout(min_height="28px", max_width="640px")), False
-        super().__init__([body, self.message, make_text(f"<style>{self.css}</style>", height="0")])
+    def __init__(self, function: Callable, name: str, children: Sequence[Widget], controls: Sequence[Widget]) -> None:
+        if not callable(function):
+            raise ValueError(f"{name} must be a function that returns images, not {type(function).__name__}.")
+        self.function, self.name, self.held, self.message = function, name, False, HTML()
+        super().__init__([*children, self.message, HTML(STYLE, layout={"display": "none"})])
+        self.add_class("vae-panel")
+        for control in controls:
+            control.observe(self.refresh, "value")
         close_earlier_panels(self)
         self.refresh()  # at once: an image that reaches the page without a picture may stay empty
 
-    def refresh(self, *_: Any) -> None:
-        """Draw the pictures for the controls' values; every control calls it when it changes."""
-        if self._held or self.comm is None:
+    def refresh(self, _: Any = None) -> None:
+        """Draw the pictures for the controls' values, unless the panel is `held` or closed."""
+        if self.held or self.comm is None:
             return
+        message = ""
         try:
             self.draw_pictures()
-            self.message.value = ""
         except Exception as error:
-            before, sentence = self.message.value, html.escape(f"{type(error).__name__}: {error}")
-            self.message.value = f'<div role="status" style="color:#b3261e">{sentence}</div>'
-            if self.message.value != before:  # once, not for each tick of a slider
+            message = f'<div role="status">{html.escape(f"{type(error).__name__}: {error}")}</div>'
+            if message != self.message.value:  # once, not for each tick of a slider
                 traceback.print_exc()
+        self.message.value = message
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Merge all changes made inside into one picture."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-            self.refresh()
+    def make_images(self, batch: np.ndarray) -> np.ndarray:
+        """`function(batch)`, `(n, height, width, 1 or 3)`, clipped to [0, 1]; `batch` `(n, …)` is given as float32.
 
-    def close(self) -> None:
-        """Take the widget and all its parts off the page; what its controls are told then does nothing."""
-        inside = list(find_widgets(self))
-        super().close()
-        for widget in inside:
-            widget.unobserve_all()
-            widget.close()
+        ValueError for another shape, NaN or infinite pixels.
+        """
+        images = np.asarray(self.function(np.asarray(batch, np.float32)))
+        if images.ndim != 4 or len(images) != len(batch) or images.shape[-1] not in (1, 3):
+            wanted = f"({len(batch)}, height, width, 1 or 3) for an input of shape {np.shape(batch)}"
+            raise ValueError(f"{self.name} must return {wanted}, but returns {images.shape}.")
+        if not np.isfinite(images).all():
+            raise ValueError(f"{self.name} returns NaN or infinite pixels.")
+        return np.clip(images, 0, 1)
 
 
-def find_widgets(widget: Any) -> Iterator[Any]:
-    """All widgets in a widget, with their layouts and styles."""
-    yield from (part for name in ("layout", "style") if isinstance(part := getattr(widget, name, None), Widget))
-    for child in getattr(widget, "children", ()):
-        yield from find_widgets(child)
-        yield child
-
-
-_open_widgets: weakref.WeakSet[Widget] = weakref.WeakSet()
+_made: WeakKeyDictionary[Widget, tuple[Any, Any]] = WeakKeyDictionary()  # each panel's notebook cell and its run
 
 
 def close_earlier_panels(panel: Widget) -> None:
     """Close what an earlier run of the same notebook cell made, where the front end names the cell."""
     kernel = getattr(get_ipython(), "kernel", None)
-    request = (kernel.get_parent() if kernel is not None else None) or {}
-    panel.cell, panel.run = request.get("metadata", {}).get("cellId"), request.get("header", {}).get("msg_id")
-    for earlier in list(_open_widgets):
-        if panel.cell is not None and earlier.cell == panel.cell and earlier.run != panel.run:
+    request = kernel.get_parent() if kernel else {}
+    cell, run = request.get("metadata", {}).get("cellId"), request.get("header", {}).get("msg_id")
+    for earlier, (its_cell, its_run) in list(_made.items()):
+        if cell is not None and its_cell == cell and its_run != run:
             earlier.close()
-    _open_widgets.add(panel)
+    _made[panel] = cell, run
 
 
-def make_image(width: int) -> Image:
-    """A picture `width` pixels wide where the page allows. Without a tooltip: ipywidgets 8.1 cannot show one."""
-    image = Image(format="png", layout=Layout(width=f"{width}px", height="auto", max_width="100%"))
-    image.add_class("vae-picture")
-    return image
+def png_bytes(picture: np.ndarray) -> bytes:
+    """A picture `(height, width, 1 or 3)` in [0, 1] as PNG of its own size, which the page enlarges.
 
-
-def make_text(words: str = "", **layout: Any) -> HTML:
-    """A line of HTML."""
-    return HTML(words, layout=Layout(**{"margin": "0", **layout}))
-
-
-def make_slider(name: str, low: float, high: float, step: float = 0.05, value: float = 0.0) -> FloatSlider:
-    """A slider that takes the width there is."""
-    limits = {"min": low, "max": high, "step": step, "readout_format": "+.2f" if low < 0 else ".2f"}
-    layout = Layout(width="auto", flex="1 1 220px", min_width="0")
-    return FloatSlider(value, description=name, layout=layout, style={"description_width": "5.5em"}, **limits)
-
-
-def put_in_row(*children: Any, **layout: Any) -> Box:
-    """Widgets side by side, wrapped where the page is narrow."""
-    usual = {"display": "flex", "flex_flow": "row wrap", "grid_gap": "2px 10px", "margin": "0"}
-    return Box(children, layout=Layout(**usual | layout))
-
-
-def put_in_column(*children: Any, width: str = "auto", grow: int = 0) -> VBox:
-    """Widgets below each other that shrink on a narrow page and, with `grow`, take the width there is."""
-    return VBox(children, layout=Layout(flex=f"{grow} 1 {width}", min_width="0", max_width="100%", margin="0"))
+    It is written for speed, not for size, and without a figure.
+    """
+    pixels = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
