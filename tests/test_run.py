@@ -66,7 +66,7 @@ def test_unknown_command():
     assert result.returncode == 1 and "There is no command 'tset'" in result.stderr
 
 
-PYTEST = ("-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+PYTEST = ("-m", "pytest", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 @pytest.mark.parametrize(
