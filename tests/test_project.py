@@ -31,7 +31,7 @@ OURS = {
     "progress": {"plots"},
     "training": {"backend", "progress", "vae"},
     "denoisers": {"data", "vae"},
-    "pretrained": {"denoisers", "vae"},
+    "pretrained": {"data", "denoisers", "vae"},
     "widgets": {"data", "latent", "metrics", "plots", "vae", "widgets"},
 }
 # What some may import of others' at most: `vae` can be copied alone, `plots` predicts nothing, models draw nothing.
