@@ -747,7 +747,10 @@ kl_to_prior.mistakes |= {
 }
 
 
-@exercise(lambda rng: (int(rng.integers(100)),), view="describe_draws", tolerance=0.05)
+TWO_CALLS = "lambda draw: describe_noise([draw(np.ones((4000, 3)), np.full((4000, 3), 2.0)) for _ in range(2)])"
+
+
+@exercise(lambda rng: (int(rng.integers(100)),), view=TWO_CALLS, tolerance=0.05)
 def make_sampler(seed, shared=0):
     rng = np.random.default_rng(seed)
     return lambda m, sigma: m + sigma * rng.standard_normal(m.shape[shared:])

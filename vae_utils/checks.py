@@ -10,7 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +38,6 @@ class Exercise(NamedTuple):
     cases: list[tuple]
     right: list[list[np.ndarray]]
     mistakes: dict[str, list[list[np.ndarray]]]
-
-
-def check(name: str, function: Callable) -> None:
-    """Print in one line what is wrong with the student's function of an exercise, or that it is correct."""
-    print(f"{name}: {find_problem(name, function) or 'correct.'}")
 
 
 def find_problem(name: str, function: Callable) -> str:
@@ -134,9 +129,10 @@ def read_exercises() -> dict[str, Exercise]:
 
 
 def __getattr__(name: str) -> Callable[[Callable], None]:
+    """The check of an exercise, which prints in one line what is wrong with the student's function."""
     if name.startswith("_") or name not in read_exercises():
         raise AttributeError(f"There is no exercise {name!r}: the check has the name of the function that you write.")
-    return partial(check, name)
+    return lambda function: print(f"{name}: {find_problem(name, function) or 'correct.'}")
 
 
 # --- how results are compared that are no arrays -------------------------------------------------------
@@ -175,10 +171,10 @@ def probe_network(model: Any) -> tuple:
 
 
 def describe_noise(y: Any) -> np.ndarray:
-    """What noise on grey images is like, whatever its numbers: clipping, mean, spread over images and pixels."""
+    """What random numbers are like, whatever their values: shares below, at and above 0 and 1, mean, spread by axis."""
     y = np.asarray(y, float)
     shares = [np.mean(part) for part in (y < 0, y == 0, y == 1, y > 1, y)]
-    return np.array([*shares, y.std(), y.std(axis=0).mean(), y.std(axis=(1, 2)).mean()])
+    return np.array([*shares, y.std(), *(y.std(axis=axis).mean() for axis in range(y.ndim))])
 
 
 def describe_training(vae: Any) -> tuple:
@@ -198,9 +194,3 @@ def move_slider(box: Any) -> tuple:
         slider.value = value
         shown.append(np.asarray(Image.open(io.BytesIO(picture.value)) if picture.value else np.zeros((2, 5)), float))
     return np.array(values), *shown
-
-
-def describe_draws(draw: Callable) -> tuple:
-    """How draws with σ = 2 vary: between two calls, images and dimensions; their mean."""
-    first, second = (np.asarray(draw(np.ones((4000, 3)), np.full((4000, 3), 2.0))) for _ in range(2))
-    return np.std(first - second), np.std(first, axis=0).mean(), np.std(first, axis=1).mean(), first.mean()

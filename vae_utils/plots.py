@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import display
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,8 +49,6 @@ def show(figure: Figure, alt: str, handle: Any = None) -> None:
 
     `alt` says in 40 to 250 characters what is seen, else ValueError. `handle` is a display of IPython to replace.
     """
-    from IPython import display
-
     if not isinstance(alt, str) or not 40 <= len(alt.strip()) <= 250:
         raise ValueError(f"alt must say in 40 to 250 characters what the figure shows, but is {alt!r}.")
     (handle.update if handle else display.display)(display.Image(to_png(figure), alt=alt.strip()))

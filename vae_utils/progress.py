@@ -44,8 +44,8 @@ class Progress:
         terms = " = {reconstruction_loss:.2f} reconstruction + {kl_loss:.2f} KL (before beta)"
         terms = terms.format(**validation) if "kl_loss" in validation else ""
         losses = f"train {log.train['loss'][-1]:.2f}  validation {validation['loss']:.2f}{terms}"
-        left = log.seconds / log.epochs * (self.epochs - log.epochs)
-        times = f"{log.epoch_seconds[-1]:.1f} s, {left:.0f} s left"
+        pace = log.seconds / log.epochs
+        times = f"{pace:.1f} s per epoch, {pace * (self.epochs - log.epochs):.0f} s left"
         print(f"epoch {log.epochs:2d}/{self.epochs}  {losses}  {times}", flush=True)
 
     def end(self, log: Any) -> None:

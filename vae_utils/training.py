@@ -112,14 +112,13 @@ class TrainingLog:
     validation: dict[str, list[float]] = field(default_factory=dict)
     step_epochs: list[float] = field(default_factory=list)
     step_loss: list[float] = field(default_factory=list)
-    epoch_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
 
     @property
     def epochs(self) -> int:
         """Finished epochs."""
-        return len(self.epoch_seconds)
+        return len(self.train.get("loss", ()))
 
 
 class Recorder(keras.callbacks.Callback):
@@ -127,14 +126,10 @@ class Recorder(keras.callbacks.Callback):
 
     def __init__(self, log: TrainingLog, steps: int, progress: Any) -> None:
         super().__init__()
-        self.log, self.steps, self.progress = log, steps, progress
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.started = time.perf_counter()
+        self.log, self.steps, self.progress, self.started = log, steps, progress, time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.epoch, self.epoch_started = epoch, time.perf_counter()
-        self.seen, self.summed = 0, 0.0
+        self.epoch, self.seen, self.summed = epoch, 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         done, loss = min(batch + 1, self.steps), logs["loss"]  # the last execution may have fewer steps
@@ -151,7 +146,6 @@ class Recorder(keras.callbacks.Callback):
         self.progress.show_step(self.log, self.epoch + done / self.steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.log.epoch_seconds.append(time.perf_counter() - self.epoch_started)
         self.log.seconds = time.perf_counter() - self.started
         for name, value in logs.items():
             part = self.log.validation if name.startswith("val_") else self.log.train
