@@ -176,11 +176,9 @@ def test_labels_that_stand_apart_stay_where_they_are():
 @ALL_SHAPES
 def test_curves_and_progress_draw_the_terms_that_the_log_has(images, epochs, terms):
     log = make_log(epochs, terms)
-    _, axes = plots.loss_curves(log, "title")
-    assert len(axes) == len(terms) and all("nats" in ax.get_ylabel() for ax in axes)
     _, axes = plots.training_progress(log, images, images)
     *curves, strip = axes
-    assert len(curves) == len(terms)
+    assert len(curves) == len(terms) and all("nats" in ax.get_ylabel() for ax in curves)
     assert np.asarray(strip.images[0].get_array()).shape[0] == 2 * images.shape[1] + 2
     validation = curves[-1].lines[-1]
     np.testing.assert_array_equal(validation.get_xdata(), np.arange(1, epochs + 1))
@@ -271,12 +269,11 @@ def test_bad_input_is_refused_in_one_sentence_before_a_figure_is_made(draw, sent
     assert "\n" not in str(error.value) and not plt.get_fignums()
 
 
-@pytest.mark.parametrize("layout", ["image_rows", "image_sheets", "loss_curves", "plane", "progress"])
+@pytest.mark.parametrize("layout", ["image_rows", "image_sheets", "plane", "progress"])
 def test_letters_are_whole_and_can_be_read_at_the_width_of_a_page(layout):
     figure = {
         "image_rows": lambda: plots.image_rows({"a name\nin two long lines": IMAGES, "b": IMAGES}, "title"),
         "image_sheets": lambda: plots.image_sheets({"a": IMAGES, "b": IMAGES}, "title"),
-        "loss_curves": lambda: plots.loss_curves(make_log(), "title"),
         "plane": lambda: [draw_plane(rng.normal(size=(99, 2)), np.arange(99) % 10).figure],
         "progress": lambda: plots.training_progress(make_log(), IMAGES, IMAGES),
     }[layout]()[0]

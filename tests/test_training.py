@@ -206,6 +206,7 @@ def test_a_denoiser_trains_by_the_same_recipe(capsys):
         denoiser, clean, np.full_like(clean, 0.5), y_validation=clean, epochs=5, batch_size=16, corrupt=GaussianNoise()
     )
     assert list(log.train) == list(log.validation) == ["loss"] and log.recipe["beta"] is None
+    assert log.recipe["peak_learning_rate"] == 0.008
     assert log.train["loss"][-1] < log.train["loss"][0] - 5
     assert log.validation["loss"][-1] == pytest.approx(denoiser.evaluate(0 * clean + 0.5, clean, verbose=0), rel=1e-3)
     assert "validation" in capsys.readouterr().out
@@ -329,7 +330,13 @@ def test_the_rate_warms_up_and_falls_to_zero():
     assert rates[-1] == pytest.approx(0, abs=1e-8) and (np.diff(rates[10:]) <= 0).all()
     with pytest.raises(ValueError, match="steps must be at least 1"):
         training.learning_rate_schedule(0, 1e-2)
-    assert [training.choose_peak_rate(latent_dim) for latent_dim in (2, 8, 10)] == [0.002, 0.008, 0.008]
+
+
+@pytest.mark.parametrize(("latent_dim", "peak"), [(2, 0.002), (8, 0.008), (10, 0.008)])
+def test_the_highest_rate_rises_with_the_latent_dimensions_up_to_eight(latent_dim, peak):
+    vae = VAE(build_encoder(latent_dim, (8, 8, 1)), build_decoder(latent_dim, (8, 8, 1)))
+    log = train(vae, x_small, x_small[:10], epochs=1, batch_size=96, live=False)
+    assert log.recipe["peak_learning_rate"] == peak
 
 
 def test_the_optimizer_steps_equally_far_in_all_directions_of_a_matrix():

@@ -16,14 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.special import expit as sigmoid
 
 PATH = Path(__file__).parent / "assets" / "checks.npz"
-
-
-def sigmoid(x: Any) -> np.ndarray:
-    """The logistic function."""
-    return 1 / (1 + np.exp(-np.asarray(x, float)))
-
 
 # Sentence -> what turns the right result into a usual wrong one, whatever the exercise.
 USUAL_MISTAKES: dict[str, Callable] = {
@@ -45,41 +40,32 @@ class Exercise(NamedTuple):
     mistakes: dict[str, list[list[np.ndarray]]]
 
 
-class Check:
-    """One exercise. Calling it with the student's function prints one line."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, function: Callable) -> None:
-        print(f"{self.name}: {self.find_problem(function) or 'correct.'}")
-
-    def find_problem(self, function: Callable) -> str:
-        """What is wrong with the student's function, in a clause or two; empty if nothing is."""
-        exercise, found = read_exercises()[self.name], []
-        for case in exercise.cases:
-            given = copy.deepcopy(case)
-            try:
-                result = function(*given)
-                if result is None:
-                    return "it returns nothing: does it end in `return ...`?"
-                found.append(as_arrays(exercise.view(result)))
-            except NotImplementedError:
-                return "not written yet."
-            except Exception as error:  # whatever the student's code raises; TensorFlow names its node first, in braces
-                return f"it stops with {type(error).__name__}: " + str(error).rpartition("}} ")[2]
-            if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in zip(given, case, strict=True)):
-                return "it changes an array that it is given: work on a copy."
-        wrong = [k for k in range(len(found)) if not agree(found[k], exercise.right[k], exercise.tolerance)]
-        if not wrong:
-            return ""
-        with np.errstate(all="ignore"):  # of large numbers, some changes are infinite
-            usual = {s: [[change(a) for a in part] for part in exercise.right] for s, change in USUAL_MISTAKES.items()}
-        for sentence, results in [*exercise.mistakes.items(), *usual.items()]:
-            if all(agree(a, b, exercise.tolerance) for a, b in zip(found, results, strict=True)):
-                return sentence
-        shapes = [a.shape for a in exercise.cases[wrong[0]] if isinstance(a, np.ndarray)]
-        return describe_difference(found[wrong[0]], exercise.right[wrong[0]], shapes, exercise.tolerance)
+def find_problem(name: str, function: Callable) -> str:
+    """What is wrong with the student's function, in a clause or two; empty if nothing is."""
+    exercise, found = read_exercises()[name], []
+    for case in exercise.cases:
+        given = copy.deepcopy(case)
+        try:
+            result = function(*given)
+            if result is None:
+                return "it returns nothing: does it end in `return ...`?"
+            found.append(as_arrays(exercise.view(result)))
+        except NotImplementedError:
+            return "not written yet."
+        except Exception as error:  # whatever the student's code raises; TensorFlow names its node first, in braces
+            return f"it stops with {type(error).__name__}: " + str(error).rpartition("}} ")[2]
+        if any(isinstance(a, np.ndarray) and not np.array_equal(a, b) for a, b in zip(given, case, strict=True)):
+            return "it changes an array that it is given: work on a copy."
+    wrong = [k for k in range(len(found)) if not agree(found[k], exercise.right[k], exercise.tolerance)]
+    if not wrong:
+        return ""
+    with np.errstate(all="ignore"):  # of large numbers, some changes are infinite
+        usual = {s: [[change(a) for a in part] for part in exercise.right] for s, change in USUAL_MISTAKES.items()}
+    for sentence, results in [*exercise.mistakes.items(), *usual.items()]:
+        if agree(found, results, exercise.tolerance):
+            return sentence
+    shapes = [a.shape for a in exercise.cases[wrong[0]] if isinstance(a, np.ndarray)]
+    return describe_difference(found[wrong[0]], exercise.right[wrong[0]], shapes, exercise.tolerance)
 
 
 def as_arrays(result: Any) -> list[np.ndarray]:
@@ -87,19 +73,19 @@ def as_arrays(result: Any) -> list[np.ndarray]:
     return [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
 
 
-def agree(found: list[np.ndarray], wanted: list[np.ndarray], tolerance: float) -> bool:
-    """Whether two lists of arrays have the same shapes and, relative to the largest value, nearly the same values."""
-    return len(found) == len(wanted) and all(
-        a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=tolerance * (1e-9 + np.abs(b).max(initial=0)))
-        for a, b in zip(found, wanted, strict=True)
-    )
+def agree(found: Any, wanted: Any, tolerance: float) -> bool:
+    """Whether arrays, or lists of arrays, have the same shapes and, relative to the largest, nearly the same values."""
+    if isinstance(wanted, list):
+        return len(found) == len(wanted) and all(agree(a, b, tolerance) for a, b in zip(found, wanted, strict=True))
+    scale = tolerance * (1e-9 + np.abs(wanted).max(initial=0))
+    return found.shape == wanted.shape and np.allclose(found, wanted, rtol=tolerance, atol=scale)
 
 
 def describe_difference(found: list[np.ndarray], wanted: list[np.ndarray], shapes: list, tolerance: float) -> str:
     """How a result differs from the right one, for arguments of these shapes."""
     if len(found) != len(wanted):
         return f"it returns {len(found)} results where {len(wanted)} are asked for."
-    a, b = next((a, b) for a, b in zip(found, wanted, strict=True) if not agree([a], [b], tolerance))
+    a, b = next((a, b) for a, b in zip(found, wanted, strict=True) if not agree(a, b, tolerance))
     if a.ndim > 1 and a.shape != b.shape == a.shape[::-1]:
         return "its result is transposed."
     if a.shape != b.shape:
@@ -108,9 +94,9 @@ def describe_difference(found: list[np.ndarray], wanted: list[np.ndarray], shape
     if not np.isfinite(a).all():
         return "its result has values that are infinite or not a number."
     for size in {size for shape in shapes for size in (*shape, math.prod(shape[1:])) if size > 1}:
-        if agree([a * size], [b], tolerance):
+        if agree(a * size, b, tolerance):
             return f"it is {size} times too small: you took a mean over {size} values where a sum is asked for."
-        if agree([a], [b * size], tolerance):
+        if agree(a, b * size, tolerance):
             return f"it is {size} times too large: you took a sum over {size} values where a mean is asked for."
     return f"its shape is right, but its values are not: they differ by up to {np.abs(a - b).max():.3g}."
 
@@ -118,77 +104,42 @@ def describe_difference(found: list[np.ndarray], wanted: list[np.ndarray], shape
 # --- what is stored -----------------------------------------------------------------------------------
 
 
-def decode(stored: dict[str, Any], arrays: Any) -> Any:
-    """An argument or a result from its form in JSON, which `labs/references.py` makes."""
-    ((kind, value),) = stored.items()
-    if kind == "generator":
-        generator = np.random.default_rng()
-        generator.bit_generator.state = value
-        return generator
-    if kind in ("list", "tuple"):
-        return {"list": list, "tuple": tuple}[kind](decode(part, arrays) for part in value)
-    if kind == "dict":
-        return {key: decode(part, arrays) for key, part in value}
-    if kind == "formula":
-        return eval(value, {"np": np, "sigmoid": sigmoid})
-    return arrays[f"a{value}"] if kind == "array" else globals()[value] if kind == "named" else value
+def make_generator(state: dict[str, Any]) -> np.random.Generator:
+    """A generator of random numbers in a stored state."""
+    generator = np.random.default_rng()
+    generator.bit_generator.state = state
+    return generator
 
 
 @cache
-def read_exercises(path: Path = PATH) -> dict[str, Exercise]:
-    """What is stored of every exercise, by its name."""
-    with np.load(path) as arrays:
-        index = json.loads(str(arrays["index"]))
-        return {name: Exercise(**decode(stored, arrays)) for name, stored in index.items()}
+def read_exercises() -> dict[str, Exercise]:
+    """What is stored of every exercise, by its name; `labs/references.py` writes it.
+
+    In its JSON, an object with one of the names below stands for what JSON lacks; a formula is an expression of NumPy
+    and of the functions in this module.
+    """
+    with np.load(PATH) as arrays:
+        kinds = {"array": arrays.get, "formula": eval, "generator": make_generator, "tuple": tuple}
+
+        def decode(part: dict[str, Any]) -> Any:
+            return next((kinds[name](value) for name, value in part.items() if name in kinds), part)
+
+        index = json.loads(str(arrays["index"]), object_hook=decode)
+        return {name: Exercise(**stored) for name, stored in index.items()}
 
 
-def __getattr__(name: str) -> Check:
+def __getattr__(name: str) -> Callable[[Callable], None]:
+    """The check of an exercise, which prints in one line what is wrong with the student's function."""
     if name.startswith("_") or name not in read_exercises():
         raise AttributeError(f"There is no exercise {name!r}: the check has the name of the function that you write.")
-    return Check(name)
+    return lambda function: print(f"{name}: {find_problem(name, function) or 'correct.'}")
 
 
-# --- how results are compared that are no arrays, and functions that are arguments ----------------------
-
-FAILURES = (
-    "loss averaged over the pixels",
-    "wrong standard deviation in the sampler",
-    "sigmoid applied twice",
-    "wrong KL divergence",
-    "noise not redrawn",
-    "weight of the KL divergence depends on the batch size",
-)
-
-
-def as_is(result: Any) -> Any:
-    """Arrays and numbers, compared as they are."""
-    return result
-
-
-def as_array(result: Any) -> np.ndarray:
-    """A list or tuple of arrays, compared as one array."""
-    return np.asarray(result)
-
-
-def as_floats(result: Any) -> np.ndarray:
-    """True and False, compared as 1 and 0."""
-    return np.asarray(result, float)
-
-
-def as_numbers(result: Any) -> tuple:
-    """Several numbers, however they are packed."""
-    return tuple(np.ravel(result))
-
-
-def view_failures(names: Any) -> list[int]:
-    """Which failures are named, and how many names are none."""
-    return [*(int(name in names) for name in FAILURES), len({*names} - {*FAILURES})]
+# --- how results are compared that are no arrays -------------------------------------------------------
 
 
 def view_autoencoder(pair: tuple) -> tuple:
     """Zeros in the shapes of codes and images, and the number of the first flaw below, 4 if there is none."""
-    if not callable(pair[0]):
-        return pair
     line = np.linspace(-3, 3, 9)[:, np.newaxis] * np.cos(np.arange(784))  # affine functions do not bend along it
     codes = np.asarray(pair[0](line.reshape(-1, 28, 28, 1)))
     pixels = np.asarray(pair[1](line[:, : codes.shape[-1]]), float)
@@ -201,8 +152,6 @@ def view_autoencoder(pair: tuple) -> tuple:
 
 def view_batches(batches: Any) -> tuple:
     """Zeros in the shape of all noisy batches, and the number of the first flaw below, 5 if there is none."""
-    if isinstance(batches, tuple) and isinstance(batches[0], np.ndarray):  # the reference's
-        return batches
     noisy, clean = (np.stack(part) for part in zip(*batches, strict=True))
     noise = (noisy - clean)[..., 1:, :]  # the first column is white, which shows whether there is clipping
     images = noise.reshape(noisy.shape[0] * noisy.shape[1], -1)
@@ -214,8 +163,6 @@ def view_batches(batches: Any) -> tuple:
 
 def probe_network(model: Any) -> tuple:
     """Outputs for 0 with biases −1, averaging dense kernels and convolutions of 0; number of parameters."""
-    if isinstance(model, tuple) and isinstance(model[0], np.ndarray):
-        return model
     if not hasattr(model, "count_params"):
         raise TypeError("return a keras.Model, not its outputs")
     model.set_weights([np.full(w.shape, {1: -1, 2: 1 / len(w)}.get(w.ndim, 0)) for w in model.get_weights()])
@@ -223,27 +170,17 @@ def probe_network(model: Any) -> tuple:
     return *(outputs if isinstance(outputs, (list, tuple)) else [outputs]), model.count_params()
 
 
-def decode_plainly(z: Any) -> np.ndarray:
-    """A decoder for the checks, `(n, latent_dim)` -> logits `(n, 2, 3, 1)`."""
-    return (np.asarray(z) @ np.arange(1, 1 + 6 * np.shape(z)[1]).reshape(-1, 6) / 9).reshape(-1, 2, 3, 1)
-
-
 def describe_noise(y: Any) -> np.ndarray:
-    """What noise on grey images is like, whatever its numbers: clipping, mean, spread over images and pixels."""
+    """What random numbers are like, whatever their values: shares below, at and above 0 and 1, mean, spread by axis."""
     y = np.asarray(y, float)
     shares = [np.mean(part) for part in (y < 0, y == 0, y == 1, y > 1, y)]
-    return np.array([*shares, y.std(), y.std(axis=0).mean(), y.std(axis=(1, 2)).mean()])
+    return np.array([*shares, y.std(), *(y.std(axis=axis).mean() for axis in range(y.ndim))])
 
 
 def describe_training(vae: Any) -> tuple:
     """How many weights learn in the encoder, in the decoder and in all, and what a VAE makes of a grey image."""
     counts = [sum(math.prod(w.shape) for w in part.trainable_weights) for part in (vae.encoder, vae.decoder, vae)]
     return np.array(counts), vae.reconstruct(np.full((1, 28, 28, 1), 0.5))
-
-
-def decode_waves(z: Any) -> np.ndarray:
-    """A decoder for the checks: `(n, 3)` -> `(n, 2, 5, 1)` in [0, 1]."""
-    return sigmoid(np.asarray(z) @ np.cos(np.arange(30)).reshape(3, 10)).reshape(len(z), 2, 5, 1)
 
 
 def move_slider(box: Any) -> tuple:
@@ -257,14 +194,3 @@ def move_slider(box: Any) -> tuple:
         slider.value = value
         shown.append(np.asarray(Image.open(io.BytesIO(picture.value)) if picture.value else np.zeros((2, 5)), float))
     return np.array(values), *shown
-
-
-def describe_draws(draw: Callable) -> tuple:
-    """How draws with σ = 2 vary: between two calls, images and dimensions; their mean."""
-    first, second = (np.asarray(draw(np.ones((4000, 3)), np.full((4000, 3), 2.0))) for _ in range(2))
-    return np.std(first - second), np.std(first, axis=0).mean(), np.std(first, axis=1).mean(), first.mean()
-
-
-def sum_pixels(x: np.ndarray) -> tuple:
-    """Two terms of a loss, for the checks, each `(n,)`."""
-    return x.sum(axis=(1, 2, 3)), 5 * x.max(axis=(1, 2, 3))

@@ -3,12 +3,11 @@
 Images are `(n, height, width, channels) float32 in [0, 1]` with 1 (grey) or 3 (RGB) channels.
 """
 
-import hashlib
-import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -16,22 +15,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from vae_utils.vae import check_images
 
 ASSETS = Path(__file__).parent / "assets"
-MNIST_PATH = ASSETS / "mnist.npz"
-FASHION_PATH = ASSETS / "fashion_mnist_1000.npz"
-EMOJI_PATH = ASSETS / "emoji32.npz"
-
 # The last training digits are kept for choosing models; the test digits are for the final numbers only.
 VALIDATION_SIZE = 5_000
-
-# MD5 of each array as an IDX file (header and bytes); those of MNIST are published with it.
-MNIST_MD5 = {
-    "x_train": "6bbc9ace898e44ae57da46a324031adb",
-    "y_train": "a25bea736e30d166cdddb491f175f624",
-    "x_test": "2646ac647ad5339dbf082846283269ea",
-    "y_test": "27ae3e4e09519cfbb04c329615203637",
-}
-FASHION_MD5 = {"x": "8a1b719f9f0735f54c6f9ef07f01fe5c", "y": "e27076c4666f2f7b7b7ba19675567282"}
-EMOJI_MD5 = {"x": "ace1dc2c5c6ac672daa23cfd9387834e", "names": "319643b3d6106b885a452473e0f4ece2"}
 
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the grey value: ITU-R BT.601
 # Words of watermarks: those the shipped network learned from, and others to test it with.
@@ -50,38 +35,35 @@ VARIANT_WORDS = {
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def load_mnist(limit: int | None = None, path: str | Path = MNIST_PATH) -> tuple[Arrays, Arrays]:
+def load_mnist(limit: int | None = None) -> tuple[Arrays, Arrays]:
     """The 70,000 MNIST digits, or a class-balanced part of them.
 
     Returns `(x_train, y_train), (x_test, y_test)`: images `(n, 28, 28, 1)` and labels `(n,) int64` in 0…9. A `limit`
     keeps that many of both parts (all of a part that has fewer), the same number of each class up to one, in the
-    original order. FileNotFoundError without a file at `path`; ValueError if it is damaged or `limit` below 10.
+    original order. ValueError if the file is missing or damaged, or `limit` below 10.
     Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits", CC BY-SA 3.0.
     """
     if limit is not None and (not isinstance(limit, Integral) or limit < 10):
         raise ValueError(f"limit must be a whole number of at least 10, one digit of each class, but is {limit!r}.")
-    arrays = _read_verified(Path(path), MNIST_MD5)
-    parts = []
+    arrays, parts = read_file(ASSETS / "mnist.npz", read_arrays), []
     for part in ("train", "test"):
-        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
-        if limit is not None and limit < len(x):
-            keep = balanced_indices(y, limit)
-            x, y = x[keep], y[keep]
-        parts.append((scale_pixels(x[..., np.newaxis]), y.astype(np.int64)))
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"].astype(np.int64)
+        keep = slice(None) if limit is None or limit >= len(x) else balanced_indices(y, limit)
+        parts.append((scale_pixels(x[keep][..., np.newaxis]), y[keep]))
     return parts[0], parts[1]
 
 
-def load_fashion_mnist(path: str | Path = FASHION_PATH) -> Arrays:
+def load_fashion_mnist() -> Arrays:
     """The first 1,000 test images of Fashion-MNIST: clothes, which a model of digits has never seen.
 
     Returns `x, y`: images `(1000, 28, 28, 1)` and labels `(1000,) int64` in 0…9. A missing or damaged file raises as in
     `load_mnist`. Source: Xiao, Rasul and Vollgraf (2017), arXiv:1708.07747, MIT licence.
     """
-    arrays = _read_verified(Path(path), FASHION_MD5)
+    arrays = read_file(ASSETS / "fashion_mnist_1000.npz", read_arrays)
     return scale_pixels(arrays["x"][..., np.newaxis]), arrays["y"].astype(np.int64)
 
 
-def load_emoji(path: str | Path = EMOJI_PATH) -> tuple[Arrays, Arrays]:
+def load_emoji() -> tuple[Arrays, Arrays]:
     """3,174 emoji on white with their names, about one in ten of them for testing.
 
     A figure in its five skin tones, as man, woman and person, facing left and right, or with other hair is one family:
@@ -94,7 +76,7 @@ def load_emoji(path: str | Path = EMOJI_PATH) -> tuple[Arrays, Arrays]:
     Source: Microsoft's Fluent Emoji, flat style, MIT licence, drawn at 32×32 pixels from the npm package
     `@iconify-json/fluent-emoji-flat` 1.2.6.
     """
-    arrays = _read_verified(Path(path), EMOJI_MD5)
+    arrays = read_file(ASSETS / "emoji32.npz", read_arrays)
     x, names = scale_pixels(arrays["x"]), arrays["names"]
     test = number_families(names) == 1  # with this number, no test emoji has a near-copy (PSNR above 25 dB) in training
     return (x[~test], names[~test]), (x[test], names[test])
@@ -123,8 +105,7 @@ def load_folder(path: str | Path, image_shape: tuple[int, int, int]) -> Arrays:
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise ValueError(f"There is no folder {folder}: check the spelling, or give the full path.")
-    files = [file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir()]
-    files.sort(key=lambda file: file.name)
+    files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and not file.is_dir())
     if not files:
         raise ValueError(f"The folder {folder} holds no pictures: sub-folders are not searched.")
     pixels = np.stack([_read_picture(file, *sizes) for file in files])
@@ -149,21 +130,19 @@ def _read_picture(file: Path, height: int, width: int, channels: int) -> np.ndar
     return np.asarray(picture).reshape(height, width, channels)
 
 
-def _read_verified(path: Path, checksums: dict[str, str]) -> dict[str, np.ndarray]:
-    """The arrays of a data file, each with the checksum it must have."""
-    remedy = f"restore it with `git checkout -- vae_utils/assets/{path.name}` or install the package again"
-    if not path.is_file():
-        raise FileNotFoundError(f"The data file {path.name} is missing from {path.parent}: {remedy}.")
+def read_file(path: Path, read: Callable[[Path], Any]) -> Any:
+    """What `read` makes of a file that ships; ValueError with what to do if it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in checksums}
-    except Exception as error:  # NumPy, zip and zlib raise many types, all for the same reason
-        raise ValueError(f"The data file {path} cannot be read ({error}): {remedy}.") from error
-    for name, array in arrays.items():
-        header = struct.pack(f">{1 + array.ndim}I", 0x0800 | array.ndim, *array.shape)
-        if hashlib.md5(header + array.tobytes(), usedforsecurity=False).hexdigest() != checksums[name]:
-            raise ValueError(f"The data file {path} is damaged ({name} fails its checksum): {remedy}.")
-    return arrays
+        return read(path)
+    except Exception as error:  # NumPy, zip, HDF5 and JSON raise many types, all for the same reason
+        cure = f"restore it with `git checkout -- {path.name}` in its folder or install the package again"
+        raise ValueError(f"The file {path} cannot be read: {cure}.") from error
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an archive; zip's own checksums tell whether it is damaged."""
+    with np.load(path) as file:
+        return dict(file)
 
 
 def scale_pixels(pixels: np.ndarray) -> np.ndarray:

@@ -53,22 +53,18 @@ def importance_weighted_bound(vae: VAE, x: np.ndarray, k: int = 100, seed: int =
     """Importance-weighted bound: log 1/K Σ p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x), mean over n ≥ 1 images in nats.
 
     At least the ELBO; rises with K = `k` ≥ 1 towards the log marginal. Its negative compares with `negative_elbo`.
-    Time grows with n · k, memory does not.
+    Time grows with n · k, memory only with k.
     Source: Burda, Grosse and Salakhutdinov (2016), "Importance Weighted Autoencoders", equation 8.
     """
     x = check_some_images(vae, x)
     check_count(k, "k")
     rng = np.random.default_rng(seed)
     z_mean, z_log_var = vae.encode(x)
-    images_at_once, draws_at_once = max(1, DECODED_AT_ONCE // k), min(k, DECODED_AT_ONCE)
-    total = 0.0
+    images_at_once, total = max(1, DECODED_AT_ONCE // k), 0.0
     for start in range(0, len(x), images_at_once):
         part = slice(start, start + images_at_once)
-        log_weights = [
-            compute_log_weights(vae, x[part], z_mean[part], z_log_var[part], min(draws_at_once, k - done), rng)
-            for done in range(0, k, draws_at_once)
-        ]
-        total += float(np.sum(np.logaddexp.reduce(np.concatenate(log_weights, axis=1), axis=1) - math.log(k)))
+        log_weights = compute_log_weights(vae, x[part], z_mean[part], z_log_var[part], k, rng)
+        total += float(np.sum(np.logaddexp.reduce(log_weights, axis=1) - math.log(k)))
     return total / len(x)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import display
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,8 +49,6 @@ def show(figure: Figure, alt: str, handle: Any = None) -> None:
 
     `alt` says in 40 to 250 characters what is seen, else ValueError. `handle` is a display of IPython to replace.
     """
-    from IPython import display
-
     if not isinstance(alt, str) or not 40 <= len(alt.strip()) <= 250:
         raise ValueError(f"alt must say in 40 to 250 characters what the figure shows, but is {alt!r}.")
     (handle.update if handle else display.display)(display.Image(to_png(figure), alt=alt.strip()))
@@ -63,9 +62,8 @@ def tile_images(images: np.ndarray, columns: int, gap: int = 0) -> np.ndarray:
     """
     images = np.asarray(images)
     if images.ndim != 4 or columns < 1:
-        raise ValueError(
-            f"images must be (n, height, width, channels) and columns at least 1, but are {images.shape} and {columns}."
-        )
+        sizes = f"{images.shape} and {columns}"
+        raise ValueError(f"images must be (n, height, width, channels) and columns at least 1, but are {sizes}.")
     n, height, width, channels = images.shape
     rows = max(1, -(-n // columns))
     sheet = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), dtype=np.float32)
@@ -130,16 +128,20 @@ def image_sheets(sheets: Mapping[str, np.ndarray], title: str, columns: int = 8)
     return figure, axes
 
 
-def loss_curves(log: Any, title: str = "", figure: Any = None) -> tuple[Figure, np.ndarray]:
-    """Loss, reconstruction loss and KL divergence, those that the log has, for training and validation by epoch.
+def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Figure, np.ndarray]:
+    """Loss, reconstruction loss and KL divergence by epoch above images and their reconstructions.
 
-    `log` is a `TrainingLog` (or anything with its fields) of at least one epoch; `figure` is new, or one to draw in.
+    `log` is a `TrainingLog` (or anything with its fields) of at least one epoch and one or more of these terms; `x` and
+    `x_recon` are `(n, height, width, channels)`.
     """
-    terms = [term for term in TERMS if term in log.train]
-    figure = figure or plt.figure(figsize=(1 + 3.4 * len(terms), 3.6), **STYLE)
-    figure.suptitle(title, fontsize=FONT_SIZE + 2)
-    axes = figure.subplots(1, len(terms), squeeze=False)[0]
-    epochs = np.arange(1, log.epochs + 1)
+    strip = tile_images(np.concatenate([x, x_recon]), len(x), gap=2)
+    heights = (3.5, 0.2 + 9.2 * strip.shape[0] / strip.shape[1])
+    figure = plt.figure(figsize=(11, sum(heights)), **STYLE)
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    title = f"After epoch {log.epochs}: validation loss {log.validation['loss'][-1]:.1f} nats per image"
+    top.suptitle(title, fontsize=FONT_SIZE + 2)
+    terms, epochs = [term for term in TERMS if term in log.train], np.arange(1, log.epochs + 1)
+    axes = top.subplots(1, len(terms), squeeze=False)[0]
     axes[0].plot(log.step_epochs, log.step_loss, color=TRAIN_COLOUR, linewidth=1, alpha=0.6)
     for ax, term in zip(axes, terms, strict=True):
         ax.plot(epochs - 0.5, log.train[term], "o-", color=TRAIN_COLOUR, label="training (mean of the epoch)")
@@ -149,17 +151,6 @@ def loss_curves(log: Any, title: str = "", figure: Any = None) -> tuple[Figure, 
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=FONT_SIZE - 2, frameon=False)
-    return figure, axes
-
-
-def training_progress(log: Any, x: np.ndarray, x_recon: np.ndarray) -> tuple[Figure, np.ndarray]:
-    """The loss curves of `log` above the images `x` `(n, height, width, channels)` and their reconstructions."""
-    strip = tile_images(np.concatenate([x, x_recon]), len(x), gap=2)
-    heights = (3.5, 0.2 + 9.2 * strip.shape[0] / strip.shape[1])
-    figure = plt.figure(figsize=(11, sum(heights)), **STYLE)
-    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
-    title = f"After epoch {log.epochs}: validation loss {log.validation['loss'][-1]:.1f} nats per image"
-    _, axes = loss_curves(log, title, top)
     ax = bottom.subplots()
     show_picture(ax, strip, ["image", "reconstruction"])
     return figure, np.append(axes, ax)

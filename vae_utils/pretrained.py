@@ -5,16 +5,15 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from vae_utils import denoisers
+from vae_utils.data import ASSETS, read_file
 from vae_utils.vae import VAE, build_decoder, build_encoder
 
-ASSETS = Path(__file__).parent / "assets"
 EPOCHS = 30
 SIZES = tuple(range(2, 11))  # latent dimensions of the VAEs
 DENOISERS = {"unet_denoiser": denoisers.build_unet_denoiser, "bottleneck_denoiser": denoisers.build_bottleneck_denoiser}
@@ -67,15 +66,6 @@ def load_weights(model: keras.Model, name: str) -> keras.Model:
     """`model` itself with the shipped weights of that name."""
     read_file(weights_path(name), model.load_weights)
     return model
-
-
-def read_file(path: Path, read: Callable[[Path], Any]) -> Any:
-    """What `read` makes of a file that ships; ValueError with what to do if it is damaged."""
-    try:
-        return read(path)
-    except (OSError, ValueError, KeyError) as error:
-        cure = f"restore it with `git checkout -- {path.name}` in its folder or install the package again"
-        raise ValueError(f"The file {path} cannot be read: {cure}.") from error
 
 
 def pretrained_record(model: int | str, denoising: bool = False) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from vae_utils.backend import keras
-from vae_utils.progress import choose_progress
+from vae_utils.progress import Progress
 from vae_utils.vae import check_images
 
 BATCH_SIZE = 256
@@ -18,11 +18,6 @@ STEPS_PER_EXECUTION = 8  # training steps that one call of TensorFlow takes
 SHOWN_IMAGES = 8
 
 Corruption = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-
-
-def choose_peak_rate(latent_dim: int) -> float:
-    """The highest learning rate of the recipe: a thousandth per latent dimension, at most 8e-3."""
-    return min(latent_dim, 8) / 1000
 
 
 def learning_rate_schedule(steps: int, peak: float) -> keras.optimizers.schedules.CosineDecay:
@@ -92,9 +87,7 @@ def shuffled_batches(
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"batch_size must be a whole number of at least 1, but is {batch_size!r}.")
     if batch_size > len(x):
-        raise ValueError(
-            f"{len(x)} images do not fill one batch of {batch_size}: give more images or a smaller batch_size."
-        )
+        raise ValueError(f"{len(x)} images do not fill one batch of {batch_size}: choose a smaller batch_size.")
     images = tf.constant(x)
     indices = tf.data.Dataset.range(len(x)).shuffle(len(x), seed=seed).batch(batch_size, drop_remainder=True)
     batches = indices.map(lambda chosen: tf.gather(images, chosen))
@@ -119,14 +112,13 @@ class TrainingLog:
     validation: dict[str, list[float]] = field(default_factory=dict)
     step_epochs: list[float] = field(default_factory=list)
     step_loss: list[float] = field(default_factory=list)
-    epoch_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     interrupted: bool = False
 
     @property
     def epochs(self) -> int:
         """Finished epochs."""
-        return len(self.epoch_seconds)
+        return len(self.train.get("loss", ()))
 
 
 class Recorder(keras.callbacks.Callback):
@@ -134,14 +126,10 @@ class Recorder(keras.callbacks.Callback):
 
     def __init__(self, log: TrainingLog, steps: int, progress: Any) -> None:
         super().__init__()
-        self.log, self.steps, self.progress = log, steps, progress
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.started = time.perf_counter()
+        self.log, self.steps, self.progress, self.started = log, steps, progress, time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.epoch, self.epoch_started = epoch, time.perf_counter()
-        self.seen, self.summed = 0, 0.0
+        self.epoch, self.seen, self.summed = epoch, 0, 0.0
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         done, loss = min(batch + 1, self.steps), logs["loss"]  # the last execution may have fewer steps
@@ -158,7 +146,6 @@ class Recorder(keras.callbacks.Callback):
         self.progress.show_step(self.log, self.epoch + done / self.steps)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.log.epoch_seconds.append(time.perf_counter() - self.epoch_started)
         self.log.seconds = time.perf_counter() - self.started
         for name, value in logs.items():
             part = self.log.validation if name.startswith("val_") else self.log.train
@@ -193,7 +180,7 @@ def train(
         epochs: passes over all full batches, at least 1.
         batch_size: images per step, on all devices together, a multiple of their number; the m % devices last
             validation images are left out.
-        peak_learning_rate: the optimizer's highest rate; `choose_peak_rate(latent_dim)` if left out.
+        peak_learning_rate: the optimizer's highest rate; if left out, a thousandth per latent dimension, at most 8e-3.
         seed: seed of the order of the batches, and of what `corrupt` draws.
         corrupt: what the encoder sees of the training images, new in every epoch: `BernoulliDraws()`,
             `GaussianNoise(…)`, or a function of a batch tensor and a seed; the images themselves if left out.
@@ -213,18 +200,14 @@ def train(
     y_validation = check_images(y_validation, model.image_shape, "y_validation")
     if not len(x_validation) or len(y_validation) != len(x_validation):
         raise ValueError("x_validation must hold at least one image, and y_validation as many.")
-    if corrupt is not None and not callable(corrupt):
-        raise ValueError(
-            f"corrupt must be a function of a batch and a seed, such as BernoulliDraws(), not {corrupt!r}."
-        )
-    batches = shuffled_batches(x_train, batch_size, seed, corrupt)
     if corrupt is not None:
+        if not callable(corrupt):
+            raise ValueError(f"corrupt must be a function (batch, seed), such as BernoulliDraws(), but is {corrupt!r}.")
         corrupted = corrupt(tf.constant(x_train[:2]), tf.constant([seed, 0], tf.int64))
         if len(check_images(corrupted, model.image_shape, "what corrupt returns")) != len(x_train[:2]):
             raise ValueError(f"corrupt must return as many images as it is given, but returns {corrupted.shape}.")
-
-    steps = len(x_train) // batch_size
-    peak = choose_peak_rate(getattr(model, "latent_dim", 8)) if peak_learning_rate is None else peak_learning_rate
+    batches, steps = shuffled_batches(x_train, batch_size, seed, corrupt), len(x_train) // batch_size
+    peak = min(getattr(model, "latent_dim", 8), 8) / 1000 if peak_learning_rate is None else peak_learning_rate
     schedule = learning_rate_schedule(steps * epochs, peak)
     strategy = model.distribute_strategy
     devices = strategy.num_replicas_in_sync
@@ -253,7 +236,7 @@ def train(
             "seed": seed,
         }
     )
-    progress = choose_progress(model, epochs, x_validation[:SHOWN_IMAGES], live)
+    progress = Progress(model, epochs, x_validation[:SHOWN_IMAGES], live)
     try:
         model.fit(
             batches,
