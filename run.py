@@ -306,7 +306,8 @@ def run(*command: str) -> int:
 
 def test(arguments: list[str]) -> int:
     """Three files at a time, the notebooks first: on two cores one of the three mostly waits. One thread in each."""
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    for threads in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
     at_once = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
     return run("-m", "pytest", *at_once, *arguments)
 

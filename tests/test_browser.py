@@ -51,7 +51,7 @@ def executed(tmp_path_factory, browser):
     notebook = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", as_version=4)
     (loading,) = [cell for cell in notebook.cells if cell.cell_type == "code" and "= load_mnist()" in cell.source]
     parts = [f"{name}_{part}" for part in ("train", "validation", "test") for name in "xy"]
-    loading.source += "\nEPOCHS = 1\n" + "\n".join(f"{part} = {part}[:2_000]" for part in parts)
+    loading.source += "\nEPOCHS = 1\n" + "\n".join(f"{part} = {part}[:1_000]" for part in parts)
     further = SLIDERS, *(SHOW_FIGURE.format(inches=inches) for inches in FIGURES)
     notebook.cells += [nbformat.v4.new_code_cell(source) for source in further]
     for cell in notebook.cells:

@@ -137,26 +137,26 @@ def test_a_run_is_written_whole_or_not_at_all(trained, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process group")
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, capsys):
     """Ctrl-C in the middle of the second training."""
-    first, second = (replace(run, chosen_epochs=None) for run in (VAE_RUN, ENCODER_RUN))
-    arguments = ["--models", first.model, second.model, "--seeds", "0", "--limit", "300"]
+    first, second = (replace(run, chosen_epochs=6) for run in (VAE_RUN, ENCODER_RUN))
+    arguments = ["--models", first.model, second.model, "--seeds", "0", "--limit", "300", "--epochs", "6"]
     arguments += ["--jobs", "1", "--out", str(tmp_path)]
     command = [sys.executable, "-m", "tools.sweep", *arguments]
     with subprocess.Popen(
         command, cwd=sweep.ROOT, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
     ) as process:
         for line in process.stdout:
-            if line.startswith(f"{second.name}  epoch  5/10"):
+            if line.startswith(f"{second.name}  epoch  2/6"):
                 break
         os.killpg(process.pid, signal.SIGINT)
     assert process.returncode != 0
-    assert [path.name for path in tmp_path.iterdir()] == [first.name] == ["vae_L2_E30_S0_N300"]
+    assert [path.name for path in tmp_path.iterdir()] == [first.name] == ["vae_L2_E6_S0_N300"]
     record = (tmp_path / first.name / RECORD).read_bytes()
 
     sweep.main(arguments)
     out = capsys.readouterr().out
-    assert "1 of 2 runs are finished already" in out and "epoch 10/10" in out and "finished; 1 of 1" in out
+    assert "1 of 2 runs are finished already" in out and "epoch  6/6" in out and "finished; 1 of 1" in out
     assert (tmp_path / first.name / RECORD).read_bytes() == record
-    assert len(read_record(tmp_path, second)["history"]["train"]["loss"]) == 10
+    assert len(read_record(tmp_path, second)["history"]["train"]["loss"]) == 6
     assert len(list(tmp_path.iterdir())) == 2
 
 
