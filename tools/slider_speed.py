@@ -161,19 +161,22 @@ WATCH_MAP = """() => {
     requestAnimationFrame(() => channel.port2.postMessage(0));
   });
 }"""
-# Pictures per second if the page moves the pointer itself, once a frame, for so many milliseconds.
+# Changed pictures per second if the page moves the pointer itself, once a frame, for so many milliseconds.
 MOVE_IN_PAGE = """(milliseconds) => new Promise((done) => {
   const plane = document.querySelector('.vx-plane canvas'), box = plane.getBoundingClientRect();
+  const decoded = document.querySelector('.vx-decoded canvas'), { width, height } = decoded;
   const started = performance.now();
-  let pictures = 0;
+  let before = '', pictures = 0;
   plane.setPointerCapture = () => {}; // there is no pointer to capture
   const move = () => {
     const passed = performance.now() - started;
     if (passed > milliseconds) { delete plane.setPointerCapture; return done(1000 * pictures / passed); }
     const clientX = box.left + box.width * (0.5 + 0.4 * Math.sin(0.0025 * passed));
     const clientY = box.top + box.height * (0.5 + 0.4 * Math.cos(0.0017 * passed));
-    plane.dispatchEvent(new PointerEvent(pictures ? 'pointermove' : 'pointerdown', { buttons: 1, clientX, clientY }));
-    pictures += 1;
+    plane.dispatchEvent(new PointerEvent(before ? 'pointermove' : 'pointerdown', { buttons: 1, clientX, clientY }));
+    const now = decoded.getContext('2d').getImageData(0, 0, width, height).data.join();
+    if (now !== before) pictures += 1;
+    before = now;
     requestAnimationFrame(move);
   };
   requestAnimationFrame(move);

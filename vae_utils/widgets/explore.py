@@ -119,7 +119,8 @@ def describe_network(model: keras.Model, arrays: list[np.ndarray]) -> dict[str, 
 
 def describe_layer(layer: Any) -> tuple[str | None, dict[str, Any]]:
     """Which function of explorer.js computes a layer, None if there is none, and the layer's arrays."""
-    if type(layer) in KINDS and set(getattr(layer, "dilation_rate", [1])) == {1}:
+    spread = {*getattr(layer, "dilation_rate", ()), getattr(layer, "groups", 1)}  # explorer.js knows neither
+    if type(layer) in KINDS and spread == {1}:
         return KINDS[type(layer)], {name: getattr(layer, name, None) for name in ("kernel", "bias")}
     if type(layer).__name__ == "PixelBias":  # of vae.py, or a copy of it
         return "affine", {"scale": [1.0], "bias": layer.bias}
